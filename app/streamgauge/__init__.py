@@ -1,0 +1,1 @@
+"""Real-time, privacy-first analytics for Python web applications."""

@@ -1,0 +1,138 @@
+"""The smallest producer that keeps rules P1 and P3: lanes that number events, frozen batches, announcements."""
+
+import asyncio
+import os
+import random
+import secrets
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from hashlib import blake2b
+
+from streamgauge.entry import LANE_BYTES, Announcement, Batch, EntryId, Record
+from streamgauge.errors import ServerError
+from streamgauge.stream import StreamPort
+
+#: How often one entry is sent before it is given up.
+ATTEMPTS = 6
+#: Longest wait before the first repetition, in seconds; it doubles with every one, up to the ceiling.
+FIRST_DELAY = 0.05
+LONGEST_DELAY = 2.0
+
+
+class Lane:
+    """Numbers the events of one process for one shard. Its identity is 128 random bits, made after any fork."""
+
+    def __init__(self, shard: int, born: int, generation: int = 0) -> None:
+        """`born` is Unix milliseconds."""
+        self.id = secrets.token_bytes(LANE_BYTES)
+        self.shard = shard
+        self.born = born
+        self.generation = generation
+        self.next = 0
+        self.drops: Counter[str] = Counter()
+        #: First numbers of batches that may still be sent.
+        self._open: set[int] = set()
+
+    def freeze(self, payload: bytes, n: int) -> Batch:
+        """Give the next `n` numbers to the events in `payload`. Raises InputError when n < 1."""
+        batch = Batch(self.id, self.born, self.generation, self.next, n, payload)
+        self._open.add(batch.first)
+        self.next += n
+        return batch
+
+    def settle(self, batch: Batch) -> None:
+        """Say that a batch is in the stream, or that it will not be sent again. Twice is fine."""
+        self._open.discard(batch.first)
+
+    def announcement(self, closed: bool = False) -> Announcement:
+        """How far the lane is settled: up to the oldest batch that may still be sent, or to the end when closed.
+
+        Announcing a batch that is still on its way would report it lost until it arrives.
+        """
+        end = self.next if closed else min(self._open, default=self.next)
+        return Announcement(self.id, self.born, self.generation, end, closed, dict(self.drops))
+
+
+class DeterministicLane(Lane):
+    """The lane of an import or of a dead letter's replay: the same source gives the same lane and numbers.
+
+    A repeated import then makes only duplicates. The worker must be told to trust it.
+    """
+
+    def __init__(self, shard: int, source: tuple[bytes, ...], born: int = 0, generation: int = 0) -> None:
+        """`source` identifies the input: say, a file's digest, the options, the tenant."""
+        super().__init__(shard, born, generation)
+        # Lengths in front, so that no two sources read alike when joined.
+        parts = [b"%d " % shard, *(b"%d " % len(part) + part for part in source)]
+        self.id = blake2b(b"".join(parts), digest_size=LANE_BYTES, person=b"streamgauge lane").digest()
+
+
+class Publisher:
+    """Sends frozen batches to a stream, one lane per shard; after a fork the child starts new lanes.
+
+    A child drops what it inherited, because the parent sends it. It needs a connection of its own too: `RedisStream`
+    sees to that.
+    """
+
+    def __init__(
+        self,
+        stream: StreamPort,
+        clock: Callable[[], int],
+        attempts: int = ATTEMPTS,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        """`clock` gives Unix milliseconds."""
+        self._stream = stream
+        self._clock = clock
+        self._attempts = attempts
+        self._sleep = sleep
+        self._process = os.getpid()
+        self._lanes: dict[int, Lane] = {}
+
+    def lane(self, shard: int) -> Lane:
+        """This process's lane for a shard."""
+        self._drop_inherited()
+        if shard not in self._lanes:
+            self._lanes[shard] = Lane(shard, self._clock(), self._stream.generation)
+        return self._lanes[shard]
+
+    async def publish(self, shard: int, payload: bytes, n: int, lane: Lane | None = None) -> EntryId:
+        """Number the `n` events in `payload`, freeze them and send them until they are in the stream.
+
+        Raises ServerError when every attempt failed; the batch is then given up, and is in the measured loss
+        unless one of the attempts arrived after all.
+        """
+        lane = lane or self.lane(shard)
+        batch = lane.freeze(payload, n)
+        try:
+            return await self.send(shard, batch)
+        finally:
+            lane.settle(batch)
+
+    async def send(self, shard: int, record: Record) -> EntryId:
+        """Append the same bytes to the same stream until that succeeds. Raises ServerError after the last attempt."""
+        for attempt in range(1, self._attempts):
+            try:
+                return await self._stream.append(shard, record)
+            except ServerError:
+                ceiling = min(LONGEST_DELAY, FIRST_DELAY * 2 ** (attempt - 1))
+                # Full jitter, or the hosts of one outage would all come back at once. Not for secrets.
+                await self._sleep(random.uniform(0, ceiling))  # noqa: S311
+        return await self._stream.append(shard, record)
+
+    async def announce(self, closed: bool = False) -> None:
+        """Announce every lane in use: every 5 seconds, and with `closed` at shutdown, after which lanes are new.
+
+        Raises ServerError when a lane could not be announced; its successor announcements say as much.
+        """
+        self._drop_inherited()
+        for lane in list(self._lanes.values()):
+            if lane.next or lane.drops:
+                await self.send(lane.shard, lane.announcement(closed))
+            if closed:
+                self._lanes.pop(lane.shard, None)
+
+    def _drop_inherited(self) -> None:
+        if self._process != os.getpid():
+            self._process = os.getpid()
+            self._lanes = {}

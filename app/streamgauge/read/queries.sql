@@ -1,0 +1,79 @@
+-- Everything an answer is read with, in one snapshot.
+
+-- tenant: one tenant, its time zones in order, and the database's clock in microseconds
+SELECT t.tenant_id, t.name, t.revision, floor(extract(epoch FROM now()) * 1000000)::bigint AS clock,
+       array_agg(CASE WHEN z.effective_from = '-infinity' THEN NULL ELSE extract(epoch FROM z.effective_from)::bigint END
+                 ORDER BY z.effective_from) AS effective,
+       array_agg(z.time_zone ORDER BY z.effective_from) AS zones
+FROM tenants t JOIN tenant_time_zones z USING (tenant_id) WHERE t.name = $1 GROUP BY t.tenant_id
+
+-- shards: how far each stripe has come
+SELECT shard, position_ms, position_seq, applied_at FROM shards ORDER BY shard
+
+-- extent: the first and last local days that a metric has rows of
+SELECT extract(epoch FROM min(e.first))::bigint AS first, extract(epoch FROM max(e.last))::bigint AS last
+FROM series s
+CROSS JOIN LATERAL (
+    SELECT min(r.bucket) AS first, max(r.bucket) AS last FROM daily_summary r
+    WHERE r.shard = s.shard AND r.series_id = s.series_id
+) e
+WHERE s.tenant_id = $1 AND s.metric = $2
+
+-- verification: the last verification that covers these local dates; without dates, the last one
+SELECT verified_at, revision, positions, differences FROM verifications
+WHERE tenant_id = $1 AND ($2::date IS NULL OR (first_day <= $2 AND last_day >= $3))
+ORDER BY verified_at DESC LIMIT 1
+
+-- overflow: where dimensions had more values than are kept
+SELECT DISTINCT dimension, extract(epoch FROM day)::bigint AS day FROM dimension_overflow
+WHERE shard IN (SELECT shard FROM shards) AND tenant_id = $1 AND dimension = ANY($2::text[])
+  AND day >= to_timestamp($3::bigint) AND day < to_timestamp($4::bigint)
+
+-- excess: on these days, values that single stripes kept and that are not among the $4 smallest ranks of all stripes together
+SELECT ranked.dimension, extract(epoch FROM ranked.day)::bigint AS day, ranked.value
+FROM (
+    SELECT v.dimension, v.day, v.value,
+           row_number() OVER (PARTITION BY v.dimension, v.day ORDER BY v.rank, v.value COLLATE "C") AS place
+    FROM (
+        SELECT DISTINCT kept.dimension, kept.day, kept.rank, kept.value
+        FROM unnest($2::text[], $3::bigint[]) AS crowded (dimension, day)
+        JOIN dimension_values kept ON kept.dimension = crowded.dimension AND kept.day = to_timestamp(crowded.day)
+        WHERE kept.shard IN (SELECT shard FROM shards) AND kept.tenant_id = $1
+    ) v
+) ranked
+WHERE ranked.place > $4
+
+-- measures: one grouping's rows between two buckets, stripes merged; `slots` says which buckets count together
+SELECT slots.slot, s.dimensions, sum(r.count)::bigint AS count, sum(r.errors)::bigint AS errors,
+       sum(r.observed)::bigint AS observed, sum(r.sum) AS sum, min(r.min) AS min, max(r.max) AS max,
+       array_agg(r.histogram) FILTER (WHERE $9 AND r.histogram IS NOT NULL) AS histograms
+FROM series s
+JOIN {grain}_summary r ON r.shard = s.shard AND r.series_id = s.series_id
+JOIN unnest($4::timestamptz[], $5::int[]) AS slots (bucket, slot) ON slots.bucket = r.bucket
+WHERE s.tenant_id = $1 AND s.metric = $2 AND s.grouping = $3
+  AND r.bucket BETWEEN ($4::timestamptz[])[1] AND ($4::timestamptz[])[cardinality($4::timestamptz[])]
+  AND NOT EXISTS (
+      SELECT FROM unnest($6::int[]) AS narrowed (place)
+      WHERE (narrowed.place || ':' || s.dimensions[narrowed.place]) <> ALL ($7::text[])
+  )
+GROUP BY slots.slot, s.dimensions
+LIMIT $8
+
+-- members: the parts of the distinct actors of the same rows
+SELECT slots.slot, s.dimensions, array_agg(m.members) AS parts
+FROM series s
+JOIN summary_members m ON m.shard = s.shard AND m.series_id = s.series_id AND m.grain = $9::"char"
+JOIN unnest($4::timestamptz[], $5::int[]) AS slots (bucket, slot) ON slots.bucket = m.bucket
+WHERE s.tenant_id = $1 AND s.metric = $2 AND s.grouping = $3
+  AND m.bucket BETWEEN ($4::timestamptz[])[1] AND ($4::timestamptz[])[cardinality($4::timestamptz[])]
+  AND NOT EXISTS (
+      SELECT FROM unnest($6::int[]) AS narrowed (place)
+      WHERE (narrowed.place || ':' || s.dimensions[narrowed.place]) <> ALL ($7::text[])
+  )
+GROUP BY slots.slot, s.dimensions
+LIMIT $8
+
+-- events: how many events one grouping counts between two buckets
+SELECT coalesce(sum(r.count), 0)::bigint FROM series s
+JOIN {grain}_summary r ON r.shard = s.shard AND r.series_id = s.series_id
+WHERE s.tenant_id = $1 AND s.metric = $2 AND s.grouping = $3 AND r.bucket BETWEEN $4 AND $5

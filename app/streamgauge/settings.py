@@ -1,0 +1,233 @@
+"""What can be configured, and where each value comes from.
+
+One frozen object, standard library only: a host application imports this module. `Settings.from_environ` reads environment
+variables; the metadata of each field (`env`, `doc`, `range`) is the one description of it, which `.env.example` repeats.
+"""
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import quote, urlsplit
+
+from streamgauge.errors import SettingsError
+
+LOG_LEVELS = ("debug", "info", "warning", "error")
+#: The schemes a URL may have, and the form we keep.
+REDIS_SCHEMES = {"redis": "redis", "rediss": "rediss", "unix": "unix", "valkey": "redis", "valkeys": "rediss"}
+POSTGRES_SCHEMES = {"postgresql": "postgresql", "postgres": "postgresql"}
+_WORKER_PORT_OFFSET = 2
+_USER_PASSWORD = re.compile(r"(?<=://)([^/?#@]*):[^/?#]*@")
+_QUERY_PASSWORD = re.compile(r"(?<=[?&])(password=)[^&#]*", re.IGNORECASE)
+
+
+def _setting(default: Any, *env: str, doc: str, allowed: tuple[int, int] | None = None) -> Any:
+    """A field with its variables, in order of precedence, its meaning, and for numbers the least and the greatest value."""
+    return dataclasses.field(default=default, metadata={"env": env, "doc": doc, "range": allowed})
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class Settings:
+    """Everything Streamgauge can be told. `None` for a URL means: nothing given, use local servers.
+
+    Raises:
+        SettingsError: a value is malformed or outside its range.
+    """
+
+    redis_url: str | None = _setting(
+        None,
+        "STREAMGAUGE_REDIS_URL",
+        "REDIS_URL",
+        doc="Redis >= 7.0 or Valkey >= 7.2, as redis://, rediss:// or unix://. Without it, and without REDIS_HOST "
+        "(with REDIS_PORT, REDIS_DB, REDIS_PASSWORD), a local Valkey is started in the data directory.",
+    )
+    database_url: str | None = _setting(
+        None,
+        "STREAMGAUGE_DATABASE_URL",
+        "DATABASE_URL",
+        doc="PostgreSQL >= 14, as postgresql:// (postgres:// and postgresql+asyncpg:// are understood). Without it a "
+        "local PostgreSQL is started in the data directory.",
+    )
+    # Not shared mutable state: `_setting` returns a field of its own, and paths are immutable.
+    data_dir: Path = _setting(  # noqa: RUF009
+        Path(".streamgauge"),
+        "STREAMGAUGE_DATA_DIR",
+        doc="Directory of the local servers' data, the keys and the logs.",
+    )
+    host: str = _setting("127.0.0.1", "STREAMGAUGE_HOST", doc="Address the server listens on.")
+    port: int = _setting(
+        8400, "STREAMGAUGE_PORT", doc="Port of the API and the dashboard.", allowed=(1, 65535)
+    )
+    worker_port: int = _setting(
+        0,
+        "STREAMGAUGE_WORKER_PORT",
+        doc="Port where the worker serves its metrics; 0 means the server's port + 2.",
+        allowed=(0, 65535),
+    )
+    shards: int = _setting(
+        4,
+        "STREAMGAUGE_SHARDS",
+        doc="Number of streams. Every process must be told the same number.",
+        allowed=(1, 64),
+    )
+    stream_prefix: str = _setting(
+        "streamgauge",
+        "STREAMGAUGE_STREAM_PREFIX",
+        doc="What the names of all our keys in Redis begin with: 1 to 64 letters, digits, '_', '-', '.' or ':'.",
+    )
+    max_lateness_days: int = _setting(
+        7,
+        "STREAMGAUGE_MAX_LATENESS_DAYS",
+        doc="Days an event may arrive late and still be counted; also how long a caller's key is remembered.",
+        allowed=(1, 365),
+    )
+    cardinality_limit: int = _setting(
+        1000,
+        "STREAMGAUGE_CARDINALITY_LIMIT",
+        doc="Distinct values kept per dimension, tenant and local day; the rest is counted as (other).",
+        allowed=(1, 100_000),
+    )
+    batch_events: int = _setting(
+        20_000,
+        "STREAMGAUGE_BATCH_EVENTS",
+        doc="Most events a worker puts into one transaction.",
+        allowed=(1, 1_000_000),
+    )
+    lease_seconds: int = _setting(
+        5,
+        "STREAMGAUGE_LEASE_SECONDS",
+        doc="Seconds after which another worker takes over the shards of a silent one.",
+        allowed=(1, 300),
+    )
+    trim_lag_seconds: int = _setting(
+        600,
+        "STREAMGAUGE_TRIM_LAG_SECONDS",
+        doc="Seconds of processed entries kept in the streams. Set it above the newest data a restore of PostgreSQL may lose.",
+        allowed=(0, 604_800),
+    )
+    stream_max_bytes: int = _setting(
+        256 * 1024 * 1024,
+        "STREAMGAUGE_STREAM_MAX_BYTES",
+        doc="Bytes of processed entries kept per shard, whatever the lag in seconds says.",
+        allowed=(1024 * 1024, 1024**4),
+    )
+    log_level: str = _setting("info", "STREAMGAUGE_LOG_LEVEL", doc="One of debug, info, warning, error.")
+    keyring: Path = _setting(  # noqa: RUF009 - as above
+        Path(),
+        "STREAMGAUGE_KEYRING",
+        doc="File with the keys pseudonyms are made with. Back it up apart from the database. Default: keyring.json in the "
+        "data directory.",
+    )
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            if field.metadata["range"] is not None:
+                _check_range(field.metadata["env"][0], getattr(self, field.name), field.metadata["range"])
+        self._check_text()
+        settle = object.__setattr__
+        if self.redis_url is not None:
+            settle(self, "redis_url", _normal_url("STREAMGAUGE_REDIS_URL", self.redis_url, REDIS_SCHEMES))
+        if self.database_url is not None:
+            url = _normal_url("STREAMGAUGE_DATABASE_URL", self.database_url, POSTGRES_SCHEMES)
+            settle(self, "database_url", url)
+        if self.worker_port == 0:
+            settle(self, "worker_port", self.port + _WORKER_PORT_OFFSET)
+            _check_range("STREAMGAUGE_WORKER_PORT (the port + 2)", self.worker_port, (1, 65535))
+        if self.worker_port == self.port:
+            raise SettingsError(
+                f"STREAMGAUGE_WORKER_PORT and STREAMGAUGE_PORT are both {self.port}: give them different ports"
+            )
+        if self.keyring == Path():
+            settle(self, "keyring", self.data_dir / "keyring.json")
+
+    def _check_text(self) -> None:
+        if self.log_level not in LOG_LEVELS:
+            raise SettingsError(
+                f"STREAMGAUGE_LOG_LEVEL is {self.log_level!r}: choose one of {', '.join(LOG_LEVELS)}"
+            )
+        if not re.fullmatch(r"[A-Za-z0-9_.:-]{1,64}", self.stream_prefix):
+            raise SettingsError(
+                f"STREAMGAUGE_STREAM_PREFIX is {self.stream_prefix!r}: use 1 to 64 letters, digits, '_', '-', '.' or ':'"
+            )
+        if not self.host or any(character.isspace() for character in self.host):
+            raise SettingsError(f"STREAMGAUGE_HOST is {self.host!r}: give an address or a host name")
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str], **overrides: Any) -> Self:
+        """Settings from environment variables; an empty variable counts as unset.
+
+        Args:
+            environ: usually `os.environ`.
+            overrides: values by field name, such as options of a command line; they win, and `None` means not given.
+        """
+        values: dict[str, Any] = {}
+        for field in dataclasses.fields(cls):
+            for variable in field.metadata["env"]:
+                if text := environ.get(variable, "").strip():
+                    values[field.name] = _parse(variable, text, field.type, field.metadata["range"])
+                    break
+        if "redis_url" not in values and environ.get("REDIS_HOST", "").strip():
+            values["redis_url"] = _compose_redis_url(environ)
+        values.update((name, value) for name, value in overrides.items() if value is not None)
+        return cls(**values)
+
+    def safe(self) -> dict[str, str]:
+        """Every setting as text for people and logs, passwords hidden."""
+        shown = {field.name: str(getattr(self, field.name)) for field in dataclasses.fields(self)}
+        return {name: without_password(text) for name, text in shown.items()}
+
+    def __repr__(self) -> str:
+        return f"Settings({', '.join(f'{name}={value!r}' for name, value in self.safe().items())})"
+
+
+def without_password(url: str) -> str:
+    """The URL with every password in it replaced by asterisks."""
+    return _QUERY_PASSWORD.sub(r"\1***", _USER_PASSWORD.sub(r"\1:***@", url))
+
+
+def _parse(variable: str, text: str, kind: object, allowed: tuple[int, int] | None) -> str | int | Path:
+    if kind is Path:
+        return Path(text).expanduser()
+    if kind is not int:
+        return text.lower() if variable == "STREAMGAUGE_LOG_LEVEL" else text
+    try:
+        return int(text)
+    except ValueError:
+        low, high = allowed or (0, 0)
+        raise SettingsError(f"{variable} is {text!r}: give a whole number from {low} to {high}") from None
+
+
+def _check_range(variable: str, value: object, allowed: tuple[int, int]) -> None:
+    low, high = allowed
+    if not isinstance(value, int) or not low <= value <= high:
+        raise SettingsError(f"{variable} is {value!r}: give a whole number from {low} to {high}")
+
+
+def _normal_url(variable: str, url: str, schemes: Mapping[str, str]) -> str:
+    """The URL with the scheme every client understands; SQLAlchemy's `+driver` is dropped."""
+    scheme, separator, rest = url.partition("://")
+    known = schemes.get(scheme.partition("+")[0].lower())
+    if not separator or known is None or not rest:
+        accepted = ", ".join(f"{name}://" for name in dict.fromkeys(schemes.values()))
+        raise SettingsError(
+            f"{variable} is {without_password(url)!r}: give a URL that begins with one of {accepted}"
+        )
+    try:
+        # urlsplit looks at the port only when asked for it, and raises when it is not one.
+        _ = urlsplit(f"{known}://{rest}").port
+    except ValueError as error:
+        raise SettingsError(f"{variable} is {without_password(url)!r}: {error}") from None
+    return f"{known}://{rest}"
+
+
+def _compose_redis_url(environ: Mapping[str, str]) -> str:
+    host = environ["REDIS_HOST"].strip()
+    port = _parse("REDIS_PORT", environ.get("REDIS_PORT", "").strip() or "6379", int, (1, 65535))
+    _check_range("REDIS_PORT", port, (1, 65535))
+    database = _parse("REDIS_DB", environ.get("REDIS_DB", "").strip() or "0", int, (0, 65535))
+    _check_range("REDIS_DB", database, (0, 65535))
+    password = environ.get("REDIS_PASSWORD", "")
+    credentials = f":{quote(password, safe='')}@" if password else ""
+    address = f"[{host}]" if ":" in host else host
+    return f"redis://{credentials}{address}:{port}/{database}"

@@ -1,0 +1,1 @@
+"""How events become summary rows: pure, no clock, no network."""

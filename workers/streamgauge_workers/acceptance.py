@@ -1,0 +1,78 @@
+"""What becomes of each event of a batch, apart from repeated keys: pure, and recorded in the event log."""
+
+from collections.abc import Container, Sequence
+from datetime import datetime, timedelta
+
+import numpy as np
+
+from streamgauge.outcomes import (
+    APPLIED,
+    FUTURE,
+    INVALID_TEXT,
+    INVALID_TIME,
+    INVALID_VALUE,
+    LATE,
+    UNKNOWN_TENANT,
+    Outcomes,
+)
+from streamgauge.summaries.calendar import END_SECOND, FIRST_SECOND
+from streamgauge.summaries.histogram import LARGEST
+from streamgauge.summaries.rollups import Catalogue
+from streamgauge.table import Labels, Mask, Table
+
+LONGEST_TEXT = 2_048  # characters
+AHEAD = timedelta(minutes=5)  # how far a producer's clock may run ahead of PostgreSQL's
+
+
+def judge(
+    table: Table,
+    trusted: Mask,
+    tenants: Container[str],
+    catalogue: Catalogue,
+    now: datetime,
+    max_lateness: timedelta,
+) -> Outcomes:
+    """The outcome of every row. `trusted` rows (imports of history) may be older than `max_lateness`."""
+    outcomes = np.full(table.n, APPLIED, np.uint8)
+    now_us = int(now.timestamp() * 1_000_000)
+    at = table.occurred_at
+    outcomes[(at < now_us - max_lateness // timedelta(microseconds=1)) & ~trusted] = LATE
+    outcomes[at > now_us + AHEAD // timedelta(microseconds=1)] = FUTURE
+    outcomes[(at < FIRST_SECOND * 1_000_000) | (at >= END_SECOND * 1_000_000)] = INVALID_TIME
+    outcomes[_bad_values(table, catalogue)] = INVALID_VALUE
+    outcomes[_bad_texts(table)] = INVALID_TEXT
+    unknown = [name not in tenants for name in table.tenant.values]
+    outcomes[np.array(unknown, np.bool_)[table.tenant.codes]] = UNKNOWN_TENANT
+    return outcomes
+
+
+def _bad_values(table: Table, catalogue: Catalogue) -> Mask:
+    """Rows with a NaN or infinity, or with a measured number that no summary could hold."""
+    bad = np.zeros(table.n, np.bool_)
+    for (_, kind), column in table.columns.items():
+        if kind == "f":
+            bad[column.rows[~np.isfinite(column.values)]] = True
+    for rollup in catalogue.rollups:
+        measured = table.columns.get((rollup.value or "", "i"))
+        if measured is not None:
+            low = 0 if rollup.histogram else -LARGEST
+            bad[measured.rows[(measured.values < low) | (measured.values > LARGEST)]] = True
+    return bad
+
+
+def _bad_texts(table: Table) -> Mask:
+    """Rows with a text that PostgreSQL cannot store or no index row can hold."""
+    bad = np.zeros(table.n, np.bool_)
+    for labels in (table.name, table.tenant, table.session, table.group, table.device):
+        bad |= _bad_codes(labels)
+    for column in table.columns.values():
+        if column.dictionary is not None:
+            bad[column.rows[_bad_codes(Labels(column.dictionary, column.values))]] = True
+    return bad
+
+
+def _bad_codes(labels: Labels) -> Mask:
+    wrong: Sequence[bool] = [len(text) > LONGEST_TEXT or "\0" in text for text in labels.values]
+    if not any(wrong):
+        return np.zeros(len(labels.codes), np.bool_)
+    return np.array([*wrong, False], np.bool_)[labels.codes]

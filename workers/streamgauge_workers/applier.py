@@ -1,0 +1,288 @@
+"""Rule P6: one transaction takes what was read into every table, or leaves nothing behind.
+
+Token, duplicates, acceptance, keys, event log, summaries, dead letters, ledger, position: in that order. Whatever is looked up on
+the way is kept in caches that belong to the token; after any error the applier is thrown away with them.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+
+from streamgauge.database import Connection
+from streamgauge.entry import Batch, Entry
+from streamgauge.errors import FrameError, NewerFrameError
+from streamgauge.outcomes import APPLIED, CODES, REPEATED_KEY, Outcome, Outcomes
+from streamgauge.settings import Settings
+from streamgauge.summaries.calendar import Calendar
+from streamgauge.summaries.fold import Group, Scope, SeriesKey, fold, touched_days
+from streamgauge.summaries.rollups import OTHER, Catalogue
+from streamgauge.table import Table, join, thaw
+from streamgauge_workers import dead_letters
+from streamgauge_workers.acceptance import judge as judge_events
+from streamgauge_workers.actors import ActorIds
+from streamgauge_workers.admissions import Admissions, Cell, Eviction
+from streamgauge_workers.dead_letters import DeadLetter
+from streamgauge_workers.delivery import Verdict
+from streamgauge_workers.delivery import judge as judge_entries
+from streamgauge_workers.event_keys import EventKeys
+from streamgauge_workers.event_log import EventLog, Logged
+from streamgauge_workers.lanes import Lanes
+from streamgauge_workers.position import Position
+from streamgauge_workers.queries import SQL
+from streamgauge_workers.series import SeriesIds
+from streamgauge_workers.summary_rows import RowKey, SummaryRows
+from streamgauge_workers.tenants import Tenants
+
+PARTITIONS_LOCK = 0x53475054  # "SGPT"
+FORGET_MARGIN = timedelta(days=1)  # rule P10
+NOWHERE = Scope(0, Calendar([(None, "UTC")]))
+
+
+@dataclass(slots=True)
+class Applied:
+    """What one transaction did, for metrics and logs."""
+
+    position: Position
+    entries: int = 0
+    events: int = 0
+    outcomes: Counter[Outcome] = field(default_factory=Counter)
+    redelivered: int = 0
+    rows: int = 0
+    newest_at: int | None = None  #: latest occurrence among the applied events, microseconds
+
+
+class Applier:
+    """Applies one shard's entries. Valid for as long as nothing fails."""
+
+    def __init__(self, shard: int, tenants: Tenants, catalogue: Catalogue, settings: Settings) -> None:
+        self.shard = shard
+        self.tenants = tenants
+        self.catalogue = catalogue
+        self.max_lateness = timedelta(days=settings.max_lateness_days)
+        self.lanes = Lanes(shard)
+        self.actors = ActorIds(shard)
+        self.admissions = Admissions(shard, settings.cardinality_limit, tenants)
+        self.series = SeriesIds(shard)
+        self.rows = SummaryRows(shard)
+        self.keys = EventKeys(shard, self.max_lateness)
+        self.log = EventLog(shard)
+
+    async def prepare(self, connection: Connection) -> None:
+        """Create the partitions that the next transactions need."""
+        now = datetime.now(UTC)
+        if self.keys.is_ready(now) and self.log.is_ready(now):
+            return
+        async with connection.transaction():
+            # CREATE TABLE IF NOT EXISTS still fails when two sessions create the same one at the same time.
+            await connection.execute("SELECT pg_advisory_xact_lock($1)", PARTITIONS_LOCK)
+            now = await connection.fetchval("SELECT now()")
+            await self.keys.prepare(connection, now)
+            await self.log.prepare(connection, now)
+
+    async def apply(
+        self,
+        connection: Connection,
+        aside: Connection,
+        position: Position,
+        entries: Sequence[Entry],
+        at: float,
+        poison: str | None = None,
+    ) -> Applied:
+        """Apply entries read behind `position`. `at` is a monotonic clock's seconds, for refreshing tenants.
+
+        With `poison` set, dead-letter the entries' batches for that reason instead of applying them.
+
+        Raises FencedError when another writer was here, NewerFrameError for a payload of a newer version, and whatever
+        PostgreSQL raises; nothing of the entries is stored then.
+        """
+        async with connection.transaction():
+            moved, now = await position.swap(connection, replace(position, entry_id=entries[-1][0]))
+            verdict = await self._judge(connection, entries, now)
+            done = Applied(moved, len(entries))
+            done.redelivered = sum(batch.n for _, batch in verdict.duplicates)
+            letters = [
+                dead_letters.of_fields(record.fields, record.reason) for _, record in verdict.unreadable
+            ]
+            letters += [
+                dead_letters.of_batch(batch, "range_conflict", "a part of its numbers is done already")
+                for _, batch in verdict.conflicts
+            ]
+            if poison is not None:
+                letters += [dead_letters.of_batch(batch, "poison", poison) for _, batch in verdict.fresh]
+                verdict.fresh.clear()
+            await self._apply_batches(connection, aside, verdict, letters, now, at, done)
+            await self.lanes.store(connection, verdict)
+            if verdict.rescan:
+                assert moved.history is not None  # noqa: S101 - entries were read, so there was a history
+                done.position, _ = await moved.swap(connection, moved.rewound(moved.history))
+        return done
+
+    async def _judge(self, connection: Connection, entries: Sequence[Entry], now: datetime) -> Verdict:
+        lanes = await self.lanes.load(connection, entries)
+        horizon = now - self.max_lateness - FORGET_MARGIN
+        return judge_entries(lanes, entries, _milliseconds(now), _milliseconds(horizon), self.lanes.trusted)
+
+    async def _apply_batches(
+        self,
+        connection: Connection,
+        aside: Connection,
+        verdict: Verdict,
+        letters: list[DeadLetter],
+        now: datetime,
+        at: float,
+        done: Applied,
+    ) -> None:
+        readable, tables = [], []
+        for _, batch in verdict.fresh:
+            try:
+                table = thaw(batch.payload)
+                if table.n != batch.n:
+                    raise FrameError(f"it holds {table.n} events, its entry says {batch.n}")
+            except NewerFrameError:
+                raise
+            except FrameError as error:
+                letters.append(dead_letters.of_batch(batch, "undecodable", str(error)))
+                continue
+            readable.append(batch)
+            tables.append(table)
+        counts: Counter[tuple[int, Outcome]] = Counter()
+        if tables:
+            table = join(tables)
+            await self.tenants.require(connection, table.tenant.values, at)
+            trusted = np.repeat(
+                [verdict.lanes[batch.lane].trusted for batch in readable], [batch.n for batch in readable]
+            )
+            outcomes = await self._outcomes(connection, table, trusted, now)
+            tenant_ids = np.array([self._tenant_id(name) for name in table.tenant.values])[table.tenant.codes]
+            logged = []
+            for batch, part, start in zip(
+                readable, tables, np.cumsum([0] + [part.n for part in tables]), strict=False
+            ):
+                decided = outcomes[start : start + part.n]
+                ids = [self._tenant_id(name) for name in part.tenant.values]
+                logged.append(Logged(batch, part, ids, decided))
+                letters += _refused(batch, part, ids, decided)
+            await self.log.store(connection, logged, now)
+            await self._summarise(connection, aside, table.select(outcomes == APPLIED), done)
+            for code in np.unique(outcomes).tolist():
+                tenants, found = np.unique(tenant_ids[outcomes == code], return_counts=True)
+                counts.update(
+                    {
+                        (tenant, CODES[code]): count
+                        for tenant, count in zip(tenants.tolist(), found.tolist(), strict=True)
+                    }
+                )
+        # Entries that could not be read belong to no known tenant; a dead letter kept before is not counted again.
+        kept = await dead_letters.store(connection, self.shard, letters)
+        for reason in ("undecodable", "range_conflict", "poison"):
+            if kept.get(reason):
+                counts[0, Outcome("dead_lettered", reason)] += kept[reason]
+        await self._enter(connection, counts, done)
+
+    async def _outcomes(
+        self,
+        connection: Connection,
+        table: Table,
+        trusted: np.ndarray[tuple[int], np.dtype[np.bool_]],
+        now: datetime,
+    ) -> Outcomes:
+        outcomes = judge_events(table, trusted, self.tenants.by_name, self.catalogue, now, self.max_lateness)
+        timely = outcomes == APPLIED
+        repeated = await self.keys.repeated(connection, table, timely, now)
+        outcomes[repeated] = REPEATED_KEY
+        await self.keys.store(connection, table, timely & ~repeated, now)
+        return outcomes
+
+    def _tenant_id(self, name: str) -> int:
+        tenant = self.tenants.by_name.get(name)
+        return 0 if tenant is None else tenant.scope.tenant_id
+
+    async def _summarise(
+        self, connection: Connection, aside: Connection, table: Table, done: Applied
+    ) -> None:
+        if not table.n:
+            return
+        done.newest_at = int(table.occurred_at.max())
+        scopes = [
+            self.tenants.by_name[name].scope if name in self.tenants.by_name else NOWHERE
+            for name in table.tenant.values
+        ]
+        await self.admissions.load(connection, touched_days(table, scopes))
+        actors = await self.actors.resolve(connection, aside, table, scopes)
+        groups = list(fold(table, actors, scopes, self.catalogue, self.admissions.admit))
+        for eviction in await self.admissions.store(connection):
+            groups += await self._evict(connection, eviction)
+        new_series = await self.series.resolve(connection, {group.key for group in groups})
+        await self.rows.merge(
+            connection, [(self.series.known[group.key], group) for group in groups], new_series
+        )
+        done.rows = await self.rows.store(connection)
+
+    async def _evict(self, connection: Connection, eviction: Eviction) -> list[Group]:
+        """Take a value's rows of a day out of the tables, as groups that belong to "(other)" now."""
+        cell, groups = eviction.cell, []
+        calendar = self.tenants.by_id[cell.tenant_id].scope.calendar
+        date = calendar.date_of(cell.day)
+        day = calendar.days(date, date)[0]
+        for rollup in self.catalogue.rollups:
+            for place, grouping in enumerate(rollup.groupings):
+                if cell.dimension not in grouping:
+                    continue
+                where = grouping.index(cell.dimension)
+                found = await connection.fetch(
+                    SQL["series_of_value"],
+                    self.shard,
+                    cell.tenant_id,
+                    rollup.metric,
+                    place,
+                    where + 1,
+                    eviction.value,
+                )
+                series = {row["series_id"]: tuple(row["dimensions"]) for row in found}
+                hours = [
+                    RowKey("h", row["series_id"], row["bucket"])
+                    for row in await connection.fetch(
+                        SQL["hourly_of_series"], self.shard, list(series), day.start, day.end
+                    )
+                ]
+                for key, measures in zip(hours, await self.rows.take(connection, hours), strict=True):
+                    dimensions = series[key.series_id]
+                    merged = tuple(
+                        value if self.admissions.keeps(Cell(cell.tenant_id, name, cell.day), value) else OTHER
+                        for name, value in zip(grouping, dimensions, strict=True)
+                    )
+                    series_key = SeriesKey(cell.tenant_id, rollup.metric, place, merged)
+                    groups.append(Group(series_key, key.bucket, cell.day, measures))
+                # The hours are merged into "(other)"'s day as well; the value's own day goes.
+                await self.rows.remove(connection, [RowKey("d", series_id, cell.day) for series_id in series])
+        return groups
+
+    async def _enter(
+        self, connection: Connection, counts: Counter[tuple[int, Outcome]], done: Applied
+    ) -> None:
+        """Write the outcome ledger."""
+        rows = [(tenant, *outcome, count) for (tenant, outcome), count in counts.items() if count]
+        for _, name, reason, count in rows:
+            done.outcomes[Outcome(name, reason)] += count
+            done.events += count
+        if rows:
+            columns = [list(column) for column in zip(*rows, strict=True)]
+            await connection.execute(SQL["ledger_store"], self.shard, *columns)
+
+
+def _refused(batch: Batch, table: Table, tenant_ids: list[int], outcomes: Outcomes) -> list[DeadLetter]:
+    """The dead letters among a batch's events."""
+    letters = []
+    for row in np.flatnonzero(outcomes).tolist():
+        outcome = CODES[int(outcomes[row])]
+        if outcome.name == "dead_lettered":
+            tenant_id = tenant_ids[int(table.tenant.codes[row])]
+            letters.append(dead_letters.of_event(batch, row, tenant_id, table.event(row), outcome.reason))
+    return letters
+
+
+def _milliseconds(at: datetime) -> int:
+    return int(at.timestamp() * 1000)

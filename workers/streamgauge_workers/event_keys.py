@@ -1,0 +1,67 @@
+"""Ids of keyed events that were applied, remembered for longer than lateness allows an event to come.
+
+An event whose key is forgotten is too late to be applied, so no repetition is ever counted. Periods rotate: the current and the one
+before are probed, older ones are dropped whole. The first applied wins.
+"""
+
+from datetime import datetime, timedelta
+
+import numpy as np
+
+from streamgauge.database import Connection
+from streamgauge.table import Mask, Table
+from streamgauge_workers.queries import SQL
+
+#: Ahead of PostgreSQL's clock an event may be by five minutes; one hour covers that and the turn of a period.
+MARGIN = timedelta(hours=1)
+
+
+class EventKeys:
+    """The periods of remembered keys of one shard's worker."""
+
+    def __init__(self, shard: int, max_lateness: timedelta) -> None:
+        self.shard = shard
+        self.span = max_lateness + MARGIN
+        self.ready: set[int] = set()
+
+    def period(self, now: datetime) -> int:
+        """The number of the period that `now` lies in."""
+        return int(now.timestamp() // self.span.total_seconds())
+
+    def is_ready(self, now: datetime) -> bool:
+        """Whether the partitions for events applied about `now` are known to be there."""
+        return {self.period(now), self.period(now) + 1} <= self.ready
+
+    async def prepare(self, connection: Connection, now: datetime) -> None:
+        """Create this and the next period's partitions, drop those before the previous one."""
+        current = self.period(now)
+        for period in (current, current + 1):
+            await connection.execute(
+                f"CREATE TABLE IF NOT EXISTS event_keys_{period} PARTITION OF event_keys FOR VALUES IN ({period})"
+            )
+        for row in await connection.fetch(
+            "SELECT relname FROM pg_class JOIN pg_inherits ON oid = inhrelid WHERE inhparent = 'event_keys'::regclass"
+        ):
+            if int(row["relname"].removeprefix("event_keys_")) < current - 1:
+                await connection.execute(f"DROP TABLE IF EXISTS {row['relname']}")
+        self.ready = {current, current + 1}
+
+    async def repeated(self, connection: Connection, table: Table, timely: Mask, now: datetime) -> Mask:
+        """Which rows repeat a key that was applied already, or that a timely row of this table comes first with."""
+        found = np.zeros(table.n, np.bool_)
+        if not table.keys:
+            return found
+        known = await connection.fetch(SQL["keys_known"], list(set(table.keys)), self.period(now) - 1)
+        seen = {row["event_id"] for row in known}
+        for row, key in zip(table.key_rows.tolist(), table.keys, strict=True):
+            found[row] = key in seen
+            # A row that is refused leaves its key free for a later one.
+            if timely[row]:
+                seen.add(key)
+        return found
+
+    async def store(self, connection: Connection, table: Table, applied: Mask, now: datetime) -> None:
+        """Remember the keys of the applied rows."""
+        keys = [key for row, key in zip(table.key_rows.tolist(), table.keys, strict=True) if applied[row]]
+        if keys:
+            await connection.execute(SQL["keys_store"], self.shard, self.period(now), keys)

@@ -1,0 +1,104 @@
+"""The event log: every applied stream entry as it was frozen, compressed, with the outcome of each of its events.
+
+What `verify`, `rebuild`, event queries and erasure read. Frozen batches instead of rows of JSON: a quarter of the bytes and a fifth of
+the time, and nothing is reformatted between the stream and the proof.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import asyncpg
+import zstandard
+
+from streamgauge.database import Connection
+from streamgauge.entry import Batch
+from streamgauge.errors import FrameError
+from streamgauge.outcomes import Outcomes
+from streamgauge.table import Table, thaw
+
+COLUMNS = [
+    "applied_day", "shard", "lane", "first", "n", "applied_at", "tenants", "first_at", "last_at", "outcomes", "digest", "payload",
+]  # fmt: skip
+EPOCH = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
+EARLIEST, LATEST = (
+    datetime.fromisoformat("0001-01-02T00:00:00+00:00"),
+    datetime.fromisoformat("9999-12-30T00:00:00+00:00"),
+)
+COMPRESSION_LEVEL = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Logged:
+    """One entry with what was decided: `tenant_ids` follows the table's tenant labels, 0 where unknown."""
+
+    batch: Batch
+    table: Table
+    tenant_ids: list[int]
+    outcomes: Outcomes
+
+
+class EventLog:
+    """Appends entries to the log of one shard."""
+
+    def __init__(self, shard: int) -> None:
+        self.shard = shard
+        self.ready: set[int] = set()
+        self.compressor = zstandard.ZstdCompressor(level=COMPRESSION_LEVEL)
+
+    def is_ready(self, now: datetime) -> bool:
+        """Whether the partitions for entries applied about `now` are known to be there."""
+        return {now.date().toordinal(), now.date().toordinal() + 1} <= self.ready
+
+    async def prepare(self, connection: Connection, now: datetime) -> None:
+        """Create today's and tomorrow's partition."""
+        today = now.date()
+        for day in (today, today + timedelta(days=1)):
+            name = f"event_log_{day:%Y%m%d}"
+            await connection.execute(
+                f"CREATE TABLE IF NOT EXISTS {name} PARTITION OF event_log "
+                f"FOR VALUES FROM ('{day}') TO ('{day + timedelta(days=1)}')"
+            )
+        self.ready = {today.toordinal(), today.toordinal() + 1}
+
+    async def store(self, connection: Connection, entries: Sequence[Logged], now: datetime) -> None:
+        """Append entries."""
+        records = [self._record(entry, now) for entry in entries]
+        await connection.copy_records_to_table("event_log", records=records, columns=COLUMNS)
+
+    def _record(self, entry: Logged, now: datetime) -> tuple[object, ...]:
+        batch, at = entry.batch, entry.table.occurred_at
+        outcomes = entry.outcomes.tobytes() if entry.outcomes.any() else None
+        return (
+            now.date(), self.shard, batch.lane, batch.first, batch.n, now, sorted(set(entry.tenant_ids)),
+            instant(int(at.min())), instant(int(at.max())), outcomes, digest(batch.payload, outcomes),
+            self.compressor.compress(batch.payload),
+        )  # fmt: skip
+
+
+def instant(microseconds: int) -> datetime:
+    """A UTC datetime, cut to the years that a datetime can hold."""
+    try:
+        return min(max(EPOCH + timedelta(microseconds=microseconds), EARLIEST), LATEST)
+    except OverflowError:
+        return LATEST if microseconds > 0 else EARLIEST
+
+
+def digest(payload: bytes, outcomes: bytes | None) -> bytes:
+    """16 bytes over what the entry held and what was decided, so that a change of either in the log is noticed."""
+    return hashlib.blake2b(payload, digest_size=16, key=hashlib.blake2b(outcomes or b"").digest()).digest()
+
+
+def read(row: asyncpg.Record) -> Table:
+    """The table of a row of the log. Raises FrameError when its payload or outcomes are not what was stored."""
+    try:
+        payload = zstandard.ZstdDecompressor().decompress(row["payload"])
+    except zstandard.ZstdError as error:
+        raise FrameError(f"its payload cannot be decompressed: {error}") from error
+    if digest(payload, row["outcomes"]) != row["digest"]:
+        raise FrameError("its payload or outcomes do not match its digest")
+    table = thaw(payload)
+    if table.n != row["n"]:
+        raise FrameError(f"it holds {table.n} events, its row says {row['n']}")
+    return table

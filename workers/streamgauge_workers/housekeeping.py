@@ -1,0 +1,79 @@
+"""What a shard's owner does between batches: trim its stream (rule P8), forget idle lanes (rule P10), tell its lag."""
+
+import time
+from datetime import timedelta
+
+from streamgauge.database import Connection
+from streamgauge.entry import EntryId
+from streamgauge.settings import Settings
+from streamgauge.stream import StreamPort
+from streamgauge_workers import metrics
+from streamgauge_workers.position import Position
+from streamgauge_workers.queries import SQL
+
+EVERY = 5.0  # seconds
+FORGET_EVERY = 3_600.0  # seconds
+IDLE_MARGIN = timedelta(days=1)
+
+
+class Housekeeping:
+    """One shard's chores."""
+
+    def __init__(self, shard: int, stream: StreamPort, settings: Settings) -> None:
+        self.shard = shard
+        self.stream = stream
+        self.lag = settings.trim_lag_seconds * 1000
+        self.most_bytes = settings.stream_max_bytes
+        self.idle = timedelta(days=settings.max_lateness_days) + IDLE_MARGIN
+        self.due = time.monotonic() + EVERY
+        self.forget_due = time.monotonic()
+
+    async def run(self, connection: Connection, position: Position) -> bool:
+        """Do what is due. True when it moved the token: read the row again and drop caches."""
+        now = time.monotonic()
+        if now < self.due:
+            return False
+        self.due = now + EVERY
+        await self._tell_lag(position)
+        await self.trim(connection, position)
+        if now < self.forget_due:
+            return False
+        self.forget_due = now + FORGET_EVERY
+        return await self.forget(connection, position)
+
+    async def trim(self, connection: Connection, position: Position) -> int:
+        """Remove entries behind the durable position minus the lag; returns how many."""
+        if position.history is None:
+            return 0
+        lag = 0 if await self.stream.bytes_used(self.shard) > self.most_bytes else self.lag
+        before = EntryId(position.entry_id.milliseconds - lag, position.entry_id.sequence if not lag else 0)
+        first = await self.stream.first_id(self.shard)
+        if first is None or first >= before:
+            return 0
+        # Batches commit without waiting for the disk. Waiting for this later write waits for them too.
+        async with connection.transaction():
+            await connection.execute("SET LOCAL synchronous_commit = on")
+            await connection.execute("SELECT pg_logical_emit_message(true, 'streamgauge', 'trim')")
+        removed = await self.stream.trim(self.shard, position.history, before) or 0
+        metrics.TRIMMED.inc(removed)
+        return removed
+
+    async def forget(self, connection: Connection, position: Position) -> bool:
+        """Forget lanes idle for longer than lateness allows an event to come; True when there were any."""
+        idle = int(self.idle.total_seconds() * 1000)
+        before = int(await connection.fetchval("SELECT extract(epoch FROM now()) * 1000")) - idle
+        if not await connection.fetchval(SQL["lanes_idle"], self.shard, before):
+            return False
+        async with connection.transaction():
+            await position.swap(connection, position)
+            await connection.execute(SQL["lanes_forget"], self.shard, before)
+        return True
+
+    async def _tell_lag(self, position: Position) -> None:
+        last = await self.stream.last_id(self.shard)
+        behind = last is not None and last > position.entry_id
+        oldest = position.entry_id.milliseconds
+        seconds = (
+            max((last.milliseconds - oldest) / 1000, 0.0) if behind and last is not None and oldest else 0.0
+        )
+        metrics.LAG_SECONDS.labels(self.shard).set(seconds)

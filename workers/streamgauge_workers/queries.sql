@@ -1,0 +1,194 @@
+-- Everything a worker reads and writes for its shards. `$1` is the shard wherever there is one.
+
+-- shard: a shard's delivery state
+SELECT generation, number, position_ms, position_seq, epoch, run_id, birthmark, token, attempts FROM shards WHERE shard = $1
+
+-- shard_create: make sure a shard has its row
+INSERT INTO shards (shard, generation, number) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING
+
+-- shard_swap: move the token (rule P5) and with it the position; no row means another writer was here
+UPDATE shards SET token = gen_random_uuid(), position_ms = $3, position_seq = $4, epoch = $5, run_id = $6, birthmark = $7,
+    attempts = 0, applied_at = now()
+WHERE shard = $1 AND token = $2 RETURNING token, now() AS now
+
+-- shard_attempt: count an attempt before it is made
+UPDATE shards SET attempts = attempts + 1 WHERE shard = $1 RETURNING attempts
+
+-- lanes_load: what is known of these lanes
+SELECT lane, done, "end", closed, born, touched, stray, trusted, scanned FROM lanes WHERE shard = $1 AND lane = ANY($2::bytea[])
+
+-- lanes_trusted: which of these lanes are imports
+SELECT lane FROM imports WHERE lane = ANY($1::bytea[])
+
+-- lane_store: a lane's new state; redelivered and announced drops accumulate
+INSERT INTO lanes (shard, lane, done, "end", closed, born, touched, stray, trusted, scanned, redelivered, drops)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+ON CONFLICT (shard, lane) DO UPDATE SET done = excluded.done, "end" = excluded."end", closed = excluded.closed,
+    touched = excluded.touched, stray = excluded.stray, trusted = excluded.trusted, scanned = excluded.scanned,
+    redelivered = lanes.redelivered + excluded.redelivered,
+    drops = CASE WHEN excluded.drops = '{}' THEN lanes.drops ELSE excluded.drops END
+
+-- lanes_forget: drop lanes idle for so long that lateness refuses whatever they could still send (rule P10); list what was open
+WITH gone AS (
+    DELETE FROM lanes WHERE shard = $1 AND touched < $2 AND NOT trusted RETURNING *
+), listed AS (
+    INSERT INTO forgotten_lanes (shard, lane, born, "end", lost)
+    SELECT shard, lane, born, "end",
+           CASE WHEN stray THEN 0 ELSE "end" - (SELECT coalesce(sum(upper(r) - lower(r)), 0) FROM unnest(done) r) END
+    FROM gone
+    WHERE NOT closed OR stray OR "end" <> (SELECT coalesce(sum(upper(r) - lower(r)), 0) FROM unnest(done) r)
+)
+SELECT count(*) FROM gone
+
+-- lanes_idle: whether any lane could be forgotten
+SELECT EXISTS (SELECT 1 FROM lanes WHERE shard = $1 AND touched < $2 AND NOT trusted)
+
+-- tenants: every tenant with its calendar
+SELECT t.tenant_id, t.name, t.cardinality_key,
+       array_agg(CASE WHEN z.effective_from = '-infinity' THEN NULL ELSE extract(epoch FROM z.effective_from)::bigint END
+                 ORDER BY z.effective_from) AS effective,
+       array_agg(z.time_zone ORDER BY z.effective_from) AS zones
+FROM tenants t JOIN tenant_time_zones z USING (tenant_id) GROUP BY t.tenant_id
+
+-- actors_load: dense ids of these pseudonyms
+SELECT pseudonym, actor_id FROM actors WHERE tenant_id = $1 AND pseudonym = ANY($2::bytea[])
+
+-- actors_block: take a block of ids for pseudonyms made with the tenant's key
+UPDATE tenants SET next_actor = next_actor + $2 WHERE tenant_id = $1 RETURNING next_actor - $2
+
+-- visitors_block: take a block of ids for daily-salted visitors
+UPDATE tenants SET next_visitor = next_visitor + $2 WHERE tenant_id = $1 RETURNING next_visitor - $2
+
+-- actors_store: remember new pseudonyms; returns fewer rows when another shard stored one of them meanwhile
+INSERT INTO actors (tenant_id, pseudonym, actor_id, shard)
+SELECT t, p, a, $1 FROM unnest($2::int[], $3::bytea[], $4::bigint[]) AS new (t, p, a) ORDER BY t, p
+ON CONFLICT (tenant_id, pseudonym) DO NOTHING RETURNING actor_id
+
+-- keys_known: which of these event ids were applied in the periods still remembered
+SELECT event_id FROM event_keys WHERE event_id = ANY($1::bytea[]) AND period >= $2
+
+-- keys_store: remember event ids
+INSERT INTO event_keys (period, shard, event_id) SELECT $2, $1, id FROM unnest($3::bytea[]) AS id
+
+-- admissions_load: admitted dimension values of these tenants' days
+SELECT v.tenant_id, v.dimension, extract(epoch FROM v.day)::bigint AS day, v.rank, v.value FROM dimension_values v
+JOIN unnest($2::int[], $3::bigint[]) AS wanted (tenant_id, day)
+  ON v.tenant_id = wanted.tenant_id AND v.day = to_timestamp(wanted.day)
+WHERE v.shard = $1
+
+-- admissions_overflowed: where values were turned away already
+SELECT o.tenant_id, o.dimension, extract(epoch FROM o.day)::bigint AS day FROM dimension_overflow o
+JOIN unnest($2::int[], $3::bigint[]) AS wanted (tenant_id, day)
+  ON o.tenant_id = wanted.tenant_id AND o.day = to_timestamp(wanted.day)
+WHERE o.shard = $1
+
+-- admissions_store: newly admitted values
+INSERT INTO dimension_values (shard, tenant_id, dimension, day, rank, value)
+SELECT $1, t, d, to_timestamp(s), r, v FROM unnest($2::int[], $3::text[], $4::bigint[], $5::bigint[], $6::text[]) AS new (t, d, s, r, v)
+
+-- admissions_remove: values that had to leave
+DELETE FROM dimension_values v USING unnest($2::int[], $3::text[], $4::bigint[], $5::text[]) AS gone (t, d, s, x)
+WHERE v.shard = $1 AND v.tenant_id = t AND v.dimension = d AND v.day = to_timestamp(s) AND v.value = x
+
+-- overflow_store: a dimension's day is over its limit in this stripe
+INSERT INTO dimension_overflow (shard, tenant_id, dimension, day)
+SELECT $1, t, d, to_timestamp(s) FROM unnest($2::int[], $3::text[], $4::bigint[]) AS new (t, d, s) ON CONFLICT DO NOTHING
+
+-- series_load: ids of these series
+SELECT digest, series_id FROM series WHERE shard = $1 AND digest = ANY($2::bytea[])
+
+-- series_last: the last id given out
+SELECT coalesce(max(series_id), 0) FROM series WHERE shard = $1
+
+-- series_of_value: series of a metric's groupings that hold a value at a place
+SELECT series_id, dimensions FROM series
+WHERE shard = $1 AND tenant_id = $2 AND metric = $3 AND grouping = $4 AND dimensions[$5] = $6
+
+-- hourly_load: rows of these series and hours
+SELECT series_id, extract(epoch FROM bucket)::bigint AS bucket, count, errors, observed, sum, min, max, histogram
+FROM hourly_summary JOIN unnest($2::int[], $3::bigint[]) AS wanted (series_id, start) USING (series_id)
+WHERE shard = $1 AND bucket = to_timestamp(wanted.start)
+
+-- daily_load: rows of these series and days
+SELECT series_id, extract(epoch FROM bucket)::bigint AS bucket, count, errors, observed, sum, min, max, histogram
+FROM daily_summary JOIN unnest($2::int[], $3::bigint[]) AS wanted (series_id, start) USING (series_id)
+WHERE shard = $1 AND bucket = to_timestamp(wanted.start)
+
+-- members_load: distinct actors of these rows, as parts
+SELECT series_id, extract(epoch FROM bucket)::bigint AS bucket, max(part) AS last, array_agg(members) AS parts
+FROM summary_members JOIN unnest($3::int[], $4::bigint[]) AS wanted (series_id, start) USING (series_id)
+WHERE shard = $1 AND grain = $2::"char" AND bucket = to_timestamp(wanted.start)
+GROUP BY series_id, bucket
+
+-- hourly_store: the rows' new values
+INSERT INTO hourly_summary (shard, series_id, tenant_id, bucket, count, errors, observed, sum, min, max, histogram)
+SELECT $1, i, t, to_timestamp(b), c, e, o, s, l, g, h FROM unnest($2::int[], $3::int[], $4::bigint[], $5::bigint[], $6::bigint[],
+    $7::bigint[], $8::numeric[], $9::bigint[], $10::bigint[], $11::bytea[]) AS new (i, t, b, c, e, o, s, l, g, h)
+ON CONFLICT (shard, series_id, bucket) DO UPDATE SET count = excluded.count, errors = excluded.errors,
+    observed = excluded.observed, sum = excluded.sum, min = excluded.min, max = excluded.max, histogram = excluded.histogram
+
+-- daily_store: the rows' new values
+INSERT INTO daily_summary (shard, series_id, tenant_id, bucket, count, errors, observed, sum, min, max, histogram)
+SELECT $1, i, t, to_timestamp(b), c, e, o, s, l, g, h FROM unnest($2::int[], $3::int[], $4::bigint[], $5::bigint[], $6::bigint[],
+    $7::bigint[], $8::numeric[], $9::bigint[], $10::bigint[], $11::bytea[]) AS new (i, t, b, c, e, o, s, l, g, h)
+ON CONFLICT (shard, series_id, bucket) DO UPDATE SET count = excluded.count, errors = excluded.errors,
+    observed = excluded.observed, sum = excluded.sum, min = excluded.min, max = excluded.max, histogram = excluded.histogram
+
+-- members_store: append parts
+INSERT INTO summary_members (shard, series_id, tenant_id, grain, bucket, part, members)
+SELECT $1, i, t, $2::"char", to_timestamp(b), p, m
+FROM unnest($3::int[], $4::int[], $5::bigint[], $6::int[], $7::bytea[]) AS new (i, t, b, p, m)
+
+-- members_remove: drop parts, before one compacted part takes their place or their row is merged into another
+DELETE FROM summary_members m USING unnest($3::int[], $4::bigint[]) AS gone (i, b)
+WHERE m.shard = $1 AND m.grain = $2::"char" AND m.series_id = i AND m.bucket = to_timestamp(b)
+
+-- hourly_of_series: a day's hours of these series
+SELECT series_id, extract(epoch FROM bucket)::bigint AS bucket FROM hourly_summary
+WHERE shard = $1 AND series_id = ANY($2::int[]) AND bucket >= to_timestamp($3) AND bucket < to_timestamp($4)
+
+-- hourly_remove: rows that were merged into others
+DELETE FROM hourly_summary r USING unnest($2::int[], $3::bigint[]) AS gone (i, b)
+WHERE r.shard = $1 AND r.series_id = i AND r.bucket = to_timestamp(b)
+
+-- daily_remove: rows that were merged into others
+DELETE FROM daily_summary r USING unnest($2::int[], $3::bigint[]) AS gone (i, b)
+WHERE r.shard = $1 AND r.series_id = i AND r.bucket = to_timestamp(b)
+
+-- ledger_store: add to the outcome ledger of this hour
+INSERT INTO outcome_ledger (shard, tenant_id, hour, outcome, reason, events)
+SELECT $1, t, date_trunc('hour', now(), 'UTC'), o, r, n FROM unnest($2::int[], $3::text[], $4::text[], $5::bigint[]) AS new (t, o, r, n)
+ON CONFLICT (shard, tenant_id, hour, outcome, reason) DO UPDATE SET events = outcome_ledger.events + excluded.events
+
+-- dead_letters_store: keep what was refused; returns what had not been kept before
+INSERT INTO dead_letters (shard, tenant_id, lane, number, content_id, events, reason, detail, event, raw)
+SELECT $1, t, l, n, c, k, r, d, e::jsonb, w FROM unnest($2::int[], $3::bytea[], $4::bigint[], $5::bytea[], $6::int[], $7::text[],
+    $8::text[], $9::text[], $10::bytea[]) AS new (t, l, n, c, k, r, d, e, w)
+ON CONFLICT (content_id) DO NOTHING RETURNING reason, events
+
+-- worker_seen: a worker's heartbeat
+INSERT INTO workers (worker_id, host, pid) VALUES ($1, $2, $3) ON CONFLICT (worker_id) DO UPDATE SET seen_at = now()
+
+-- workers_live: how many workers share the shards
+SELECT count(*) FROM workers WHERE seen_at > now() - $1 * interval '1 second'
+
+-- workers_forget: workers long gone
+DELETE FROM workers WHERE seen_at < now() - interval '1 day'
+
+-- worker_gone: a worker that stops says so
+DELETE FROM workers WHERE worker_id = $1
+
+-- leases: who holds which shard
+SELECT s.shard, l.worker_id, l.expires_at IS NULL OR l.expires_at < now() AS free
+FROM shards s LEFT JOIN leases l USING (shard) ORDER BY s.shard
+
+-- lease_take: take a shard nobody holds, or whose holder has gone silent
+INSERT INTO leases (shard, worker_id, expires_at) VALUES ($1, $2, now() + $3 * interval '1 second')
+ON CONFLICT (shard) DO UPDATE SET worker_id = excluded.worker_id, expires_at = excluded.expires_at, term = leases.term + 1
+WHERE leases.expires_at < now() RETURNING term
+
+-- lease_renew: hold on to a shard
+UPDATE leases SET expires_at = now() + $3 * interval '1 second' WHERE shard = $1 AND worker_id = $2 RETURNING term
+
+-- lease_release: give a shard back
+DELETE FROM leases WHERE shard = $1 AND worker_id = $2

@@ -1,0 +1,207 @@
+"""Reads one shard's stream from the position in PostgreSQL and applies it, until told to stop.
+
+Every error ends in the same place: drop the reader, the connection's transaction and all caches, and begin again from what the
+shard's row says. That is the whole of recovery.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Sequence
+
+import asyncpg
+import structlog
+
+from streamgauge.database import Connection, Pool
+from streamgauge.entry import Batch, Entry, EntryId
+from streamgauge.errors import FencedError, NewerFrameError, ServerError
+from streamgauge.settings import Settings
+from streamgauge.stream import Reader, StreamPort
+from streamgauge.summaries.fold import MOST_EVENTS
+from streamgauge.summaries.rollups import Catalogue
+from streamgauge_workers import metrics
+from streamgauge_workers.applier import Applied, Applier
+from streamgauge_workers.housekeeping import Housekeeping
+from streamgauge_workers.position import Position
+from streamgauge_workers.queries import SQL
+from streamgauge_workers.tenants import Tenants
+
+BLOCK_MS = 500  # how long an idle read waits; also the longest a stop has to wait for it
+MOST_ENTRIES = 4_096  # of one read
+LONGEST_BACKOFF = 5.0  # seconds
+STOPPED_PAUSE = 30.0  # seconds between looks at a shard that holds a newer version's entries
+FAILURES_ALLOWED = 3  # of one entry in one process before it is dead-lettered
+CRASHES_SUSPECT, CRASHES_ALLOWED = 3, 20  # attempts without a commit, over processes
+
+# Class of SQLSTATE: connection, resources, intervention, system, rollback, lock. Nothing of it is the entries' fault.
+TRANSIENT_CLASSES = ("08", "53", "57", "58", "40", "55", "XX")
+
+log = structlog.get_logger(__name__)
+
+
+class ShardWorker:
+    """One shard's loop."""
+
+    def __init__(
+        self,
+        shard: int,
+        stream: StreamPort,
+        pool: Pool,
+        tenants: Tenants,
+        catalogue: Catalogue,
+        settings: Settings,
+    ) -> None:
+        self.shard = shard
+        self.stream = stream
+        self.pool = pool
+        self.tenants = tenants
+        self.catalogue = catalogue
+        self.settings = settings
+        self.limit = min(settings.batch_events, MOST_EVENTS)
+        self.stopping = asyncio.Event()
+        self.events_per_entry = 1.0
+        self.careful_until: EntryId | None = None
+        self.failures: dict[EntryId, int] = {}
+
+    async def run(self) -> None:
+        """Apply until `stopping` is set. Raises nothing but cancellation."""
+        pause = 0.0
+        while not self.stopping.is_set():
+            try:
+                await self._attend()
+                pause = 0.0
+            except FencedError:
+                metrics.FENCED.inc()
+                pause = 0.05
+            except NewerFrameError as error:
+                log.error("shard stopped", shard=self.shard, reason=str(error))
+                pause = STOPPED_PAUSE
+            except Exception as error:  # noqa: BLE001 - whatever it is, the answer is to begin again
+                kind = "server" if transient(error) else "entry"
+                metrics.FAILURES.labels(kind).inc()
+                log.warning(
+                    "shard read again",
+                    shard=self.shard,
+                    kind=kind,
+                    error=type(error).__name__,
+                    detail=str(error)[:300],
+                )
+                pause = min(max(pause * 2, 0.1), LONGEST_BACKOFF)
+            if pause:
+                await self._sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
+
+    async def _sleep(self, seconds: float) -> None:
+        try:
+            await asyncio.wait_for(self.stopping.wait(), seconds)
+        except TimeoutError:
+            return
+
+    async def _attend(self) -> None:
+        """From a fresh look at the shard's row to the first error, or to the stop."""
+        reader = await self.stream.open_reader(self.shard)
+        try:
+            async with self.pool.acquire() as connection, self.pool.acquire() as aside:
+                position = await Position.load(connection, self.shard)
+                applier = Applier(self.shard, self.tenants, self.catalogue, self.settings)
+                housekeeping = Housekeeping(self.shard, self.stream, self.settings)
+                armed = False
+                while not self.stopping.is_set():
+                    position, armed = await self._step(reader, connection, aside, applier, position, armed)
+                    if await housekeeping.run(aside, position):
+                        position = await Position.load(connection, self.shard)
+                        applier = Applier(self.shard, self.tenants, self.catalogue, self.settings)
+        finally:
+            await reader.aclose()
+
+    async def _step(
+        self,
+        reader: Reader,
+        connection: Connection,
+        aside: Connection,
+        applier: Applier,
+        position: Position,
+        armed: bool,
+    ) -> tuple[Position, bool]:
+        """One read and, if there was anything, one transaction. `armed`: an attempt on these caches has succeeded."""
+        count = min(max(int(self.limit / self.events_per_entry), 1), MOST_ENTRIES)
+        reading = await reader.read(position.entry_id, count, BLOCK_MS)
+        if reading.history != position.history:
+            return await self._change_history(connection, position, position.rewound(reading.history)), armed
+        if not reading.entries:
+            metrics.LAG_SECONDS.labels(self.shard).set(0)
+            metrics.LAG_ENTRIES.labels(self.shard).set(0)
+            return position, armed
+        entries = self._cut(position, reading.entries)
+        if armed and self.careful_until is None:
+            poison = None
+        else:
+            poison = await self._attempt(aside, entries)
+        await applier.prepare(connection)
+        started = time.monotonic()
+        try:
+            applied = await applier.apply(connection, aside, position, entries, started, poison)
+        except Exception as error:
+            if not transient(error):
+                self._suspect(entries)
+            raise
+        self._succeeded(applied, entries, time.monotonic() - started)
+        return applied.position, True
+
+    async def _change_history(self, connection: Connection, position: Position, target: Position) -> Position:
+        """Rule P7: the stream is not the one the position belongs to. Read all of it that is retained."""
+        metrics.EPOCHS.inc()
+        log.warning(
+            "history changed", shard=self.shard, epoch=target.epoch, known=position.history is not None
+        )
+        moved, _ = await position.swap(connection, target)
+        return moved
+
+    def _cut(self, position: Position, entries: Sequence[Entry]) -> Sequence[Entry]:
+        """As many entries as one transaction takes; one at a time while something among them is suspect."""
+        sizes = [record.n if isinstance(record, Batch) else 0 for _, record in entries]
+        self.events_per_entry = max(sum(sizes) / len(sizes), 1.0)
+        if position.attempts >= CRASHES_SUSPECT and self.careful_until is None:
+            self.careful_until = entries[-1][0]
+        if self.careful_until is not None:
+            return entries[:1]
+        total = 0
+        for place, size in enumerate(sizes):
+            total += size
+            if total > self.limit and place:
+                return entries[:place]
+        return entries
+
+    async def _attempt(self, aside: Connection, entries: Sequence[Entry]) -> str | None:
+        """Count an attempt before making it; says why the entry is to be dead-lettered, if it is."""
+        attempts = await aside.fetchval(SQL["shard_attempt"], self.shard)
+        if len(entries) > 1:
+            return None
+        if self.failures.get(entries[0][0], 0) >= FAILURES_ALLOWED:
+            return f"failed {FAILURES_ALLOWED} times in one worker"
+        if attempts > CRASHES_ALLOWED:
+            return f"{attempts - 1} attempts at it ended without a commit"
+        return None
+
+    def _suspect(self, entries: Sequence[Entry]) -> None:
+        self.careful_until = max(self.careful_until or entries[-1][0], entries[-1][0])
+        if len(entries) == 1:
+            self.failures[entries[0][0]] = self.failures.get(entries[0][0], 0) + 1
+
+    def _succeeded(self, applied: Applied, entries: Sequence[Entry], seconds: float) -> None:
+        last = entries[-1][0]
+        self.failures.pop(last, None)
+        if self.careful_until is not None and last >= self.careful_until:
+            self.careful_until = None
+        metrics.RECEIVED.inc(applied.events + applied.redelivered)
+        metrics.REDELIVERED.inc(applied.redelivered)
+        for outcome, count in applied.outcomes.items():
+            metrics.OUTCOMES.labels(outcome.name, outcome.reason).inc(count)
+        metrics.BATCH.observe(applied.events)
+        metrics.TRANSACTION.observe(seconds)
+
+
+def transient(error: Exception) -> bool:
+    """Whether an error is the servers' condition rather than the entries' doing."""
+    if isinstance(error, asyncpg.PostgresError):
+        return str(error.sqlstate or "XX")[:2] in TRANSIENT_CLASSES
+    return isinstance(error, ServerError | FencedError | OSError | TimeoutError | asyncpg.InterfaceError)

@@ -1,0 +1,180 @@
+"""The summary rows a shard's owner has open: read once, merged in memory, written whole in every transaction.
+
+Being the only writer of its stripe (the token says so), the owner writes absolute values, which is what lets histograms live in the
+row. Distinct actors are the exception: a set can be large, so only new members are appended, and parts are compacted now and then.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+from asyncpg import Record
+from pyroaring import BitMap
+
+from streamgauge.database import Connection
+from streamgauge.summaries.fold import Group
+from streamgauge.summaries.histogram import Histogram
+from streamgauge.summaries.measures import Measures
+from streamgauge_workers.queries import SQL
+
+Grain = Literal["h", "d"]
+QUERIES: dict[Grain, str] = {"h": "hourly", "d": "daily"}
+MOST_CACHED = 20_000  # rows; the least recently merged are dropped first
+MOST_PARTS = 16  # of one set before it is written as one part again
+
+
+class RowKey(NamedTuple):
+    """A row of a summary table: its grain, series and bucket (UTC second of its start)."""
+
+    grain: Grain
+    series_id: int
+    bucket: int
+
+
+@dataclass(slots=True)
+class Row:
+    """A row in memory: its measures, the members that are not stored yet, and how many parts are."""
+
+    tenant_id: int
+    measures: Measures = field(default_factory=Measures)
+    fresh: BitMap = field(default_factory=BitMap)
+    parts: int = 0
+
+    def merge(self, measures: Measures) -> None:
+        """Add a group's events."""
+        if measures.members:
+            self.fresh |= measures.members - self.measures.members
+        self.measures.merge(measures)
+
+
+class SummaryRows:
+    """One shard's open rows. Belongs to a token: drop it on any error (rule P5)."""
+
+    def __init__(self, shard: int) -> None:
+        self.shard = shard
+        self.rows: dict[RowKey, Row] = {}
+        self.dirty: dict[RowKey, Row] = {}
+
+    async def merge(
+        self, connection: Connection, groups: Sequence[tuple[int, Group]], new_series: set[int]
+    ) -> None:
+        """Merge groups, each with its series id, into their hours' and days' rows. `new_series` cannot have rows yet."""
+        wanted: dict[RowKey, int] = {}
+        for series_id, group in groups:
+            wanted[RowKey("h", series_id, group.hour)] = group.key.tenant_id
+            wanted[RowKey("d", series_id, group.day)] = group.key.tenant_id
+        await self._open(connection, wanted, new_series)
+        for series_id, group in groups:
+            self.dirty[RowKey("h", series_id, group.hour)].merge(group.measures)
+            self.dirty[RowKey("d", series_id, group.day)].merge(group.measures)
+
+    async def _open(self, connection: Connection, wanted: dict[RowKey, int], new_series: set[int]) -> None:
+        missing = [key for key in wanted if key not in self.rows]
+        unread = [key for key in missing if key.series_id not in new_series]
+        for key in missing:
+            self.rows[key] = Row(wanted[key])
+        if unread:
+            await self.read(connection, unread)
+        for key in wanted:
+            # Taken out and put back: the dictionary's order is the order of last use.
+            row = self.dirty[key] = self.rows.pop(key)
+            self.rows[key] = row
+
+    async def read(self, connection: Connection, keys: Sequence[RowKey]) -> None:
+        """Fill rows that are open already with what the tables hold of them."""
+        for grain, query in QUERIES.items():
+            chosen = [key for key in keys if key.grain == grain]
+            if not chosen:
+                continue
+            series, buckets = [key.series_id for key in chosen], [key.bucket for key in chosen]
+            for found in await connection.fetch(SQL[f"{query}_load"], self.shard, series, buckets):
+                row = self.rows[RowKey(grain, found["series_id"], found["bucket"])]
+                row.measures = stored_measures(found)
+            for found in await connection.fetch(
+                SQL["members_load"], self.shard, grain.encode(), series, buckets
+            ):
+                row = self.rows[RowKey(grain, found["series_id"], found["bucket"])]
+                row.measures.members = union(found["parts"])
+                row.parts = found["last"]
+
+    async def store(self, connection: Connection) -> int:
+        """Write the rows merged into since the last call; returns how many."""
+        dirty, self.dirty = self.dirty, {}
+        for grain, query in QUERIES.items():
+            rows = [(key, row) for key, row in dirty.items() if key.grain == grain]
+            if rows:
+                await connection.execute(SQL[f"{query}_store"], self.shard, *_columns(map(_values, rows)))
+                await self._store_members(connection, grain, rows)
+        for key in list(self.rows)[: max(len(self.rows) - MOST_CACHED, 0)]:
+            del self.rows[key]
+        return len(dirty)
+
+    async def _store_members(
+        self, connection: Connection, grain: Grain, rows: list[tuple[RowKey, Row]]
+    ) -> None:
+        parts, compacted = [], []
+        for key, row in rows:
+            if not row.fresh:
+                continue
+            members, row.fresh = row.fresh, BitMap()
+            if row.parts >= MOST_PARTS:
+                compacted.append((key.series_id, key.bucket))
+                members, row.parts = row.measures.members, 0
+            row.parts += 1
+            parts.append((key.series_id, row.tenant_id, key.bucket, row.parts, members.serialize()))
+        if compacted:
+            await connection.execute(SQL["members_remove"], self.shard, grain.encode(), *_columns(compacted))
+        if parts:
+            await connection.execute(SQL["members_store"], self.shard, grain.encode(), *_columns(parts))
+
+    async def remove(self, connection: Connection, keys: Sequence[RowKey]) -> None:
+        """Delete rows whose measures have been taken elsewhere."""
+        for grain, query in QUERIES.items():
+            chosen = [(key.series_id, key.bucket) for key in keys if key.grain == grain]
+            if chosen:
+                await connection.execute(SQL[f"{query}_remove"], self.shard, *_columns(chosen))
+                await connection.execute(SQL["members_remove"], self.shard, grain.encode(), *_columns(chosen))
+        for key in keys:
+            self.rows.pop(key, None)
+            self.dirty.pop(key, None)
+
+    async def take(self, connection: Connection, keys: Sequence[RowKey]) -> list[Measures]:
+        """Read rows and delete them; returns their measures in the order of `keys`."""
+        self.rows.update({key: Row(0) for key in keys})
+        await self.read(connection, keys)
+        measures = [self.rows[key].measures for key in keys]
+        await self.remove(connection, keys)
+        return measures
+
+
+def stored_measures(found: Record) -> Measures:
+    """The measures of a summary table's row, without its members."""
+    histogram = None if found["histogram"] is None else Histogram.decode(found["histogram"])
+    return Measures(
+        found["count"],
+        found["errors"],
+        found["observed"],
+        int(found["sum"]),
+        found["min"],
+        found["max"],
+        histogram,
+    )
+
+
+def union(parts: Iterable[bytes]) -> BitMap:
+    """The set whose parts these are."""
+    return BitMap.union(BitMap(), *[BitMap.deserialize(part) for part in parts])
+
+
+def _values(item: tuple[RowKey, Row]) -> tuple[Any, ...]:
+    key, row = item
+    found = row.measures
+    return (
+        key.series_id, row.tenant_id, key.bucket, found.count, found.errors, found.observed, found.sum, found.min,
+        found.max, None if found.histogram is None else found.histogram.encode(),
+    )  # fmt: skip
+
+
+def _columns(rows: Iterable[tuple[Any, ...]]) -> list[list[Any]]:
+    """Rows as one list per column, the form `unnest` takes."""
+    return [list(column) for column in zip(*rows, strict=True)]

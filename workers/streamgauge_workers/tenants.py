@@ -1,0 +1,45 @@
+"""The tenants a worker knows, by the name their events carry."""
+
+from dataclasses import dataclass
+
+from streamgauge.database import Connection
+from streamgauge.summaries.calendar import Calendar
+from streamgauge.summaries.fold import Scope
+from streamgauge_workers.queries import SQL
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """A tenant: its scope for the fold, and the key that decides between too many dimension values."""
+
+    name: str
+    scope: Scope
+    cardinality_key: bytes
+
+
+class Tenants:
+    """Read again whenever an unknown name turns up and every few seconds, so that a new tenant is known at once."""
+
+    REFRESH_SECONDS = 5.0
+
+    def __init__(self) -> None:
+        self.by_name: dict[str, Tenant] = {}
+        self.by_id: dict[int, Tenant] = {}
+        self.calendars: dict[tuple[tuple[int | None, str], ...], Calendar] = {}
+        self.loaded_at = float("-inf")
+
+    async def require(self, connection: Connection, names: list[str], at: float) -> None:
+        """Make sure these names are known if they exist. `at` is a monotonic clock's seconds."""
+        if at - self.loaded_at > self.REFRESH_SECONDS or any(name not in self.by_name for name in names):
+            await self.load(connection)
+            self.loaded_at = at
+
+    async def load(self, connection: Connection) -> None:
+        """Read all tenants."""
+        tenants = []
+        for row in await connection.fetch(SQL["tenants"]):
+            zones = tuple(zip(row["effective"], row["zones"], strict=True))
+            calendar = self.calendars.setdefault(zones, Calendar(zones))
+            tenants.append(Tenant(row["name"], Scope(row["tenant_id"], calendar), row["cardinality_key"]))
+        self.by_name = {tenant.name: tenant for tenant in tenants}
+        self.by_id = {tenant.scope.tenant_id: tenant for tenant in tenants}
