@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from streamgauge.entry import BEGINNING, EntryId, Fields, Record, decode_all, encode
 from streamgauge.errors import ServerError
-from streamgauge.stream import History, Reading, stream_key
+from streamgauge.stream import Backlog, History, Reading, stream_key
 
 #: The shortest time in seconds that an empty read with blocking takes.
 SHORTEST_WAIT = 0.01
@@ -25,6 +25,8 @@ class Node:
     birthmark: str | None = None
     items: list[tuple[EntryId, Fields]] = field(default_factory=list)
     last: EntryId = BEGINNING
+    #: How many entries were ever added to it.
+    added: int = 0
     #: How far this server's clock is off, in milliseconds.
     skew: int = 0
     #: Set when the server is gone: its connections are cut.
@@ -35,6 +37,7 @@ class Node:
         now = EntryId(max(self.clock() + self.skew, 0), 0)
         self.last = now if now > self.last else EntryId(self.last.milliseconds, self.last.sequence + 1)
         self.items.append((self.last, fields))
+        self.added += 1
         return self.last
 
     def history(self) -> History:
@@ -47,7 +50,10 @@ class Node:
         """Another server's copy, without the last `lose` entries, in a history of its own."""
         kept = self.items[: max(0, len(self.items) - lose)]
         last = self.last if len(kept) == len(self.items) else (kept[-1][0] if kept else BEGINNING)
-        return replace(self, run_id=f"run-{next(_serial)}", items=list(kept), last=last, down=False)
+        added = self.added - (len(self.items) - len(kept))
+        return replace(
+            self, run_id=f"run-{next(_serial)}", items=list(kept), last=last, added=added, down=False
+        )
 
 
 class MemoryStream:
@@ -112,6 +118,13 @@ class MemoryStream:
         """See `StreamPort.last_id`."""
         return self.nodes[shard].items[-1][0] if self.nodes[shard].items else None
 
+    async def backlog(self, shard: int, after: EntryId) -> Backlog:
+        """See `StreamPort.backlog`."""
+        node = self.nodes[shard]
+        oldest = next((entry_id for entry_id, _ in node.items if entry_id > after), None)
+        whole = oldest is not None and oldest == node.items[0][0]
+        return Backlog(node.added, len(node.items), oldest, whole, node.clock() + node.skew)
+
     async def bytes_used(self, shard: int) -> int:
         """See `StreamPort.bytes_used`."""
         node = self.nodes[shard]
@@ -148,7 +161,7 @@ class MemoryStream:
     def wipe(self, shard: int) -> None:
         """DEL or FLUSHALL: the stream and its birthmark are gone; the server, and its run id, stay."""
         node = self.nodes[shard]
-        node.items, node.last, node.birthmark = [], BEGINNING, None
+        node.items, node.last, node.added, node.birthmark = [], BEGINNING, 0, None
 
     def snapshot(self, shard: int) -> Node:
         """A copy to restore later."""

@@ -14,7 +14,7 @@ from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
 
 from streamgauge.entry import EntryId, Fields, Record, decode_all, encode
 from streamgauge.errors import ServerError
-from streamgauge.stream import History, Reading, stream_key
+from streamgauge.stream import Backlog, History, Reading, stream_key
 
 #: How long a server may take to answer, in seconds, beyond the time it was asked to block.
 PATIENCE = 5.0
@@ -62,6 +62,19 @@ if removed > 0 then return {removed, 1} end
 return {redis.call('XTRIM', KEYS[1], 'MINID', ARGV[3]), 0}
 """
 )
+# A script, so that all of it is of one moment, and no payload of the edges crosses the wire.
+_BACKLOG = """
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+if redis.call('EXISTS', KEYS[1]) == 0 then return {0, 0, '', '', now} end
+local info, added = redis.call('XINFO', 'STREAM', KEYS[1]), 0
+for place = 1, #info, 2 do
+  if info[place] == 'entries-added' then added = info[place + 1] end
+end
+local first = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)
+local oldest = redis.call('XRANGE', KEYS[1], '(' .. ARGV[1], '+', 'COUNT', 1)
+return {added, redis.call('XLEN', KEYS[1]), first[1] and first[1][1] or '', oldest[1] and oldest[1][1] or '', now}
+"""
 
 
 class RedisStream:
@@ -75,6 +88,7 @@ class RedisStream:
         self._prefix = prefix
         self._patience = patience
         self._client: Redis | None = None
+        self._inherited: list[Redis | None] = []
         self._process = 0
         self.generation = generation
         self.shards = shards
@@ -125,6 +139,14 @@ class RedisStream:
         """See `StreamPort.last_id`."""
         return await self._edge("XREVRANGE", shard, "+", "-")
 
+    async def backlog(self, shard: int, after: EntryId) -> Backlog:
+        """See `StreamPort.backlog`."""
+        async with _translated("measure"):
+            reply = await self._command("EVAL", _BACKLOG, 1, self._key(shard), str(after))
+        added, retained, first, oldest, now = reply
+        whole = bool(oldest) and first == oldest
+        return Backlog(int(added), int(retained), _id(oldest) if oldest else None, whole, int(now))
+
     async def bytes_used(self, shard: int) -> int:
         """See `StreamPort.bytes_used`."""
         async with _translated("measure"):
@@ -147,14 +169,16 @@ class RedisStream:
         """See `StreamPort.aclose`."""
         if self._client is not None and self._process == os.getpid():
             await self._client.aclose()
-        self._client = None
+            self._client = None
 
     async def _command(self, *command: Any) -> Any:
         return await self._redis().execute_command(*command)  # type: ignore[no-untyped-call]  # untyped in redis-py
 
     def _redis(self) -> Redis:
-        # A forked child must not write into its parent's connection.
         if self._client is None or self._process != os.getpid():
+            # A forked child must not write into its parent's connection, and neither close it nor let it be
+            # collected: that would unregister it from the event loop the two still share in the kernel.
+            self._inherited.append(self._client)
             self._client = Redis.from_pool(self._pool(socket_timeout=self._patience))
             self._process = os.getpid()
         return self._client

@@ -18,7 +18,8 @@ LOG_LEVELS = ("debug", "info", "warning", "error")
 REDIS_SCHEMES = {"redis": "redis", "rediss": "rediss", "unix": "unix", "valkey": "redis", "valkeys": "rediss"}
 POSTGRES_SCHEMES = {"postgresql": "postgresql", "postgres": "postgresql"}
 _WORKER_PORT_OFFSET = 2
-_USER_PASSWORD = re.compile(r"(?<=://)([^/?#@]*):[^/?#]*@")
+# To the last "@": passwords pasted without escaping hold all sorts of characters, and hiding too much does no harm.
+_USER_PASSWORD = re.compile(r"(?<=://)([^/?#@:]*):.*@", re.DOTALL)
 _QUERY_PASSWORD = re.compile(r"(?<=[?&])(password=)[^&#]*", re.IGNORECASE)
 
 

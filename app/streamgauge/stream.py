@@ -33,6 +33,27 @@ class Reading:
     history: History
 
 
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What a shard's stream holds behind a position, all of it told at one moment."""
+
+    #: Entries ever added to the stream since it was made, trimmed ones included.
+    added: int
+    #: Entries it holds.
+    retained: int
+    #: Id of the oldest entry behind the position; None: there is nothing behind it.
+    oldest: EntryId | None
+    #: Whether everything it holds lies behind the position.
+    whole: bool
+    #: The server's clock, in Unix milliseconds: the one that entry ids are made from.
+    now: int
+
+    @property
+    def seconds(self) -> float:
+        """How long the oldest entry behind the position has been waiting; 0 when there is none."""
+        return 0.0 if self.oldest is None else max(self.now - self.oldest.milliseconds, 0) / 1000
+
+
 class Reader(Protocol):
     """One connection to one shard's stream. It never reconnects: open another after an error."""
 
@@ -99,6 +120,13 @@ class StreamPort(Protocol):
 
     async def last_id(self, shard: int) -> EntryId | None:
         """Id of the newest retained entry; None when there is none."""
+        ...
+
+    async def backlog(self, shard: int, after: EntryId) -> Backlog:
+        """What lies behind `after`, in one round trip whose cost does not depend on how much it is.
+
+        A stream that does not exist holds nothing.
+        """
         ...
 
     async def bytes_used(self, shard: int) -> int:

@@ -10,11 +10,17 @@ from importlib.resources import files
 
 import asyncpg
 
+from streamgauge.database import Connection, open_connection
 from streamgauge.errors import SchemaError, ServerError
 
 OLDEST_POSTGRESQL = 140000  # multirange types
 ADVISORY_LOCK = 0x5354474D  # "STGM"; one migrating program at a time
+APPLICATION_NAME = "streamgauge migrate"
 LOCK_TIMEOUT = "5s"  # a migration gives up rather than queueing every reader behind itself
+DUPLICATES = (
+    asyncpg.DuplicateTableError, asyncpg.DuplicateObjectError, asyncpg.DuplicateFunctionError,
+    asyncpg.DuplicateColumnError, asyncpg.DuplicateSchemaError, asyncpg.UniqueViolationError,
+)  # fmt: skip
 
 HISTORY = """
 CREATE TABLE IF NOT EXISTS schema_migrations (
@@ -46,47 +52,91 @@ def versions() -> list[Migration]:
 async def migrate(database_url: str) -> list[str]:
     """Bring the database to this program's version; returns the versions applied now.
 
-    Raises ServerError for a PostgreSQL that is too old, SchemaError for a database this program cannot migrate.
+    Raises ServerError for a PostgreSQL that cannot be reached, is too old or refuses, SchemaError for a database that this
+    program cannot migrate. What was applied before the error stays, what failed leaves nothing.
     """
-    connection: asyncpg.Connection[asyncpg.Record] = await asyncpg.connect(database_url)
+    connection = await open_connection(database_url, application_name=APPLICATION_NAME)
+    done: list[str] = []
     try:
         require_supported(connection.get_server_version())
-        await connection.execute("SELECT pg_advisory_lock($1)", ADVISORY_LOCK)
-        await connection.execute(HISTORY)
-        pending = compare(await applied(connection), versions())
-        for migration in pending:
-            async with connection.transaction():
-                await connection.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
-                await connection.execute(migration.sql)
-                await connection.execute(
-                    "INSERT INTO schema_migrations (version, checksum) VALUES ($1, $2)",
-                    migration.version,
-                    migration.checksum,
-                )
-        return [migration.version for migration in pending]
-    except asyncpg.DuplicateTableError as error:
-        raise SchemaError(
-            f"the database holds a table that a migration wants to create ({error}): it was migrated by hand or half-way; "
-            "use an empty database, or restore schema_migrations to match the tables"
-        ) from error
+        while (version := await _apply_next(connection)) is not None:
+            done.append(version)
     finally:
         await connection.close()
+    return done
+
+
+async def _apply_next(connection: Connection) -> str | None:
+    """Apply the first pending migration; returns its version, None when nothing is pending."""
+    migration: Migration | None = None
+    try:
+        async with connection.transaction():
+            # Of the transaction, not of the session, so that it holds behind a connection pooler too.
+            await connection.execute("SELECT pg_advisory_xact_lock($1)", ADVISORY_LOCK)
+            pending = compare(await applied(connection), versions())
+            if not pending:
+                return None
+            migration = pending[0]
+            await connection.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
+            await connection.execute(HISTORY)
+            await connection.execute(migration.sql)
+            await connection.execute(
+                "INSERT INTO schema_migrations (version, checksum) VALUES ($1, $2)",
+                migration.version,
+                migration.checksum,
+            )
+            return migration.version
+    except asyncpg.PostgresError as error:
+        raise explain(error, migration.version if migration else None) from error
+
+
+def explain(error: asyncpg.PostgresError, version: str | None) -> ServerError:
+    """What to do about an error that PostgreSQL raised in a migration; nothing of that migration was kept."""
+    said = f"migration {version} was not applied ({error})" if version else f"not migrated ({error})"
+    if isinstance(error, asyncpg.LockNotAvailableError):
+        return ServerError(
+            f"{said}: another program held a lock on a table for longer than {LOCK_TIMEOUT}; nothing was changed; "
+            "end long transactions and try again"
+        )
+    if isinstance(error, DUPLICATES):
+        return SchemaError(
+            f"{said}: the database holds already what it wants to create, so it was migrated by hand or half-way; "
+            "use an empty database, or restore schema_migrations to match the tables"
+        )
+    if isinstance(error, asyncpg.InsufficientPrivilegeError):
+        return ServerError(
+            f"{said}: the user may not create tables; give it the right (GRANT CREATE ON SCHEMA public TO ...), "
+            "or put another user into STREAMGAUGE_DATABASE_URL"
+        )
+    if isinstance(error, asyncpg.ReadOnlySQLTransactionError):
+        return ServerError(
+            f"{said}: this PostgreSQL only reads, as a replica does; put the primary into STREAMGAUGE_DATABASE_URL"
+        )
+    if isinstance(error, asyncpg.DiskFullError):
+        return ServerError(f"{said}: the disk of PostgreSQL is full; free some and try again")
+    return SchemaError(f"{said}: nothing of it was kept")
 
 
 async def check(database_url: str) -> None:
-    """Raise SchemaError unless the database is exactly at this program's version."""
-    connection: asyncpg.Connection[asyncpg.Record] = await asyncpg.connect(database_url)
+    """Raise SchemaError unless the database is exactly at this program's version, ServerError when it cannot be asked."""
+    connection = await open_connection(database_url, application_name=APPLICATION_NAME)
     try:
-        require_supported(connection.get_server_version())
-        if not await connection.fetchval("SELECT to_regclass('schema_migrations') IS NOT NULL"):
-            raise SchemaError("the database has no Streamgauge tables: run `streamgauge migrate`")
-        pending = compare(await applied(connection), versions())
-        if pending:
-            raise SchemaError(
-                f"the database lacks migration {pending[0].version}: run `streamgauge migrate`, then start again"
-            )
+        await require_current(connection)
     finally:
         await connection.close()
+
+
+async def require_current(connection: Connection) -> None:
+    """Raise SchemaError unless a connection's database is exactly at this program's version."""
+    require_supported(connection.get_server_version())
+    have = await applied(connection)
+    if not have:
+        raise SchemaError("the database has no Streamgauge tables: run `streamgauge migrate`")
+    pending = compare(have, versions())
+    if pending:
+        raise SchemaError(
+            f"the database lacks migration {pending[0].version}: run `streamgauge migrate`, then start again"
+        )
 
 
 def require_supported(version: "asyncpg.types.ServerVersion") -> None:
@@ -99,8 +149,10 @@ def require_supported(version: "asyncpg.types.ServerVersion") -> None:
         )
 
 
-async def applied(connection: "asyncpg.Connection[asyncpg.Record]") -> dict[str, str]:
+async def applied(connection: Connection) -> dict[str, str]:
     """Checksums of the migrations the database has, by version."""
+    if not await connection.fetchval("SELECT to_regclass('schema_migrations') IS NOT NULL"):
+        return {}
     rows = await connection.fetch("SELECT version, checksum FROM schema_migrations")
     return {row["version"]: row["checksum"] for row in rows}
 

@@ -1,6 +1,9 @@
 """One contract for the shard streams: in memory, on a real Valkey, and as far as it goes on fakeredis."""
 
 import asyncio
+import gc
+import multiprocessing
+import os
 import socket
 import subprocess
 import time
@@ -284,6 +287,38 @@ async def test_the_bytes_used_grow_with_the_stream(stream: StreamPort) -> None:
     assert 150_000 < await stream.bytes_used(0) < 400_000
 
 
+async def test_the_backlog_counts_what_was_ever_added_and_names_the_oldest_entry_behind_a_position(
+    stream: StreamPort, reader: Reader
+) -> None:
+    nothing = await stream.backlog(0, BEGINNING)
+    assert (nothing.added, nothing.retained, nothing.oldest, nothing.seconds) == (0, 0, None, 0.0)
+    ids = await stream.append_many(0, batches(50))
+    history = (await reader.read(BEGINNING, 1, 0)).history
+    before = await stream.backlog(0, BEGINNING)
+    assert (before.added, before.retained, before.oldest, before.whole) == (50, 50, ids[0], True)
+    between = await stream.backlog(0, ids[29])
+    assert (between.added, between.oldest, between.whole) == (50, ids[30], False)
+    assert await stream.trim(0, history, ids[20]) == 20
+    trimmed = await stream.backlog(0, ids[29])
+    assert (trimmed.added, trimmed.retained, trimmed.oldest) == (50, 30, ids[30])
+    assert (await stream.backlog(0, ids[19])).whole
+    caught_up = await stream.backlog(0, ids[-1])
+    assert (caught_up.oldest, caught_up.whole, caught_up.seconds) == (None, False, 0.0)
+
+
+async def test_the_backlogs_clock_is_the_one_entry_ids_are_made_from(stream: StreamPort) -> None:
+    entry_id = await stream.append(0, batch())
+    await asyncio.sleep(0.02)
+    backlog = await stream.backlog(0, BEGINNING)
+    assert backlog.now >= entry_id.milliseconds + 15
+    assert backlog.seconds == (backlog.now - entry_id.milliseconds) / 1000
+
+
+async def test_a_stream_that_does_not_exist_has_no_backlog(stream: StreamPort) -> None:
+    backlog = await stream.backlog(1, BEGINNING)
+    assert (backlog.added, backlog.retained, backlog.oldest) == (0, 0, None)
+
+
 async def test_a_good_server_passes_the_check(stream: StreamPort) -> None:
     await stream.check_server()
 
@@ -324,6 +359,34 @@ async def test_a_cancelled_read_closes_the_reader_so_that_no_answer_is_taken_for
         await waiting
     with pytest.raises(ServerError, match="open another"):
         await reader.read(BEGINNING, 1, 0)
+
+
+async def test_an_error_of_the_server_closes_the_reader_too(redis_stream: RedisStream, admin: Redis) -> None:
+    reader = await redis_stream.open_reader(0)
+    admin.set(stream_key("test", 3, 0), "not a stream")
+    with pytest.raises(ServerError, match="WRONGTYPE"):
+        await reader.read(BEGINNING, 1, 0)
+    admin.delete(stream_key("test", 3, 0))
+    with pytest.raises(ServerError, match="open another"):
+        await reader.read(BEGINNING, 1, 0)
+
+
+async def test_parent_and_forked_child_append_side_by_side(redis_stream: RedisStream, admin: Redis) -> None:
+    await redis_stream.append(0, batch(0))
+
+    def append_and_leave() -> None:
+        asyncio.run(redis_stream.append(0, batch(1)))
+        gc.collect()
+        os._exit(0)
+
+    child = multiprocessing.get_context("fork").Process(target=append_and_leave)
+    child.start()
+    child.join()
+    assert child.exitcode == 0
+    await redis_stream.append(0, batch(2))
+    assert await redis_stream.length(0) == 3
+    clients = {client["id"] for client in admin.client_list()}
+    assert len(clients) == 2  # the parent's and admin's: the parent went on with its connection
 
 
 async def test_an_append_is_sent_once_even_when_the_connection_breaks(

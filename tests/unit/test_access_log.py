@@ -1,4 +1,4 @@
-"""Access logs: the real one to the byte, every reason for refusing a line, files that are not what they seem."""
+"""Access logs: the real one to the byte, every reason to refuse a line, files that are not what they seem."""
 
 import gzip
 import hashlib
@@ -50,7 +50,7 @@ def reason(line: bytes, format: LogFormat = "combined") -> Reason:
     return found.reason
 
 
-# --- the real log -----------------------------------------------------------------------------------------------------
+# --- the real log -------------------------------------------------------------------------------------------
 
 
 def test_the_real_log_gives_the_totals_that_independent_tools_gave() -> None:
@@ -95,7 +95,7 @@ def test_a_referrer_in_escaped_bytes_is_unescaped() -> None:
     assert b"http://\xe4\xe5\xe3\xf2\xff\xf0\xed\xee\xe5-\xec\xfb\xeb\xee.\xf0\xf4/" in referrers
 
 
-# --- one line ---------------------------------------------------------------------------------------------------------
+# --- one line -----------------------------------------------------------------------------------------------
 
 
 def test_every_field_of_a_combined_line_is_read() -> None:
@@ -240,7 +240,8 @@ def test_a_combined_line_is_too_much_for_the_common_format() -> None:
 
 
 def test_every_declared_reason_is_tested() -> None:
-    marks = getattr(test_a_line_that_is_no_request_is_refused_with_its_reason, "pytestmark")  # noqa: B009 - untyped
+    refusals = test_a_line_that_is_no_request_is_refused_with_its_reason
+    marks = getattr(refusals, "pytestmark")  # noqa: B009 - pytest adds it, which mypy cannot know
     assert {expected for _, expected in marks[0].args[1]} == set(get_args(Reason))
 
 
@@ -253,7 +254,7 @@ def test_more_minutes_than_are_remembered_are_read_right() -> None:
     assert len(log_line._minutes) <= log_line._MINUTES_KEPT
 
 
-# --- any line ---------------------------------------------------------------------------------------------------------
+# --- any line -----------------------------------------------------------------------------------------------
 
 FORMATS = st.sampled_from(get_args(LogFormat))
 _PIECES = re.findall(rb'[^ "\[\]:/]+|[ "\[\]:/]', COMBINED)
@@ -314,7 +315,7 @@ def test_what_a_server_escapes_comes_back_as_it_was(
     assert log_line._parse_slowly(whole, "combined") == found, "both ways of reading agree"
 
 
-# --- files ------------------------------------------------------------------------------------------------------------
+# --- files --------------------------------------------------------------------------------------------------
 
 
 def write(path: Path, content: bytes) -> Path:

@@ -1,4 +1,4 @@
-"""Local hours and days, against zones with awkward clocks and against a definition that walks minute by minute."""
+"""Local hours and days, against awkward clocks and against a definition that walks minute by minute."""
 
 import importlib.resources
 import struct
@@ -41,7 +41,7 @@ def hours_of_day(calendar: Calendar, day: date) -> float:
     return (found.end - found.start) / HOUR
 
 
-# --- zones that shift hours -------------------------------------------------------------------------------------------
+# --- zones that shift hours ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_troll_repeats_two_hours_and_skips_two() -> None:
     assert hours_of_day(calendar, date(2015, 3, 29)) == 22
 
 
-# --- days whose midnight is odd ---------------------------------------------------------------------------------------
+# --- days whose midnight is odd -----------------------------------------------------------------------------
 
 
 def test_a_sao_paulo_day_begins_at_one_oclock_when_midnight_is_skipped() -> None:
@@ -137,7 +137,7 @@ def test_the_date_that_samoa_skipped_has_no_day() -> None:
     assert calendar.day_start(date(2011, 12, 30)) == calendar.day_start(date(2011, 12, 31))
 
 
-# --- zones that change by date ----------------------------------------------------------------------------------------
+# --- zones that change by date ------------------------------------------------------------------------------
 
 
 def test_a_change_of_zone_holds_from_its_instant_and_leaves_earlier_buckets_alone() -> None:
@@ -220,7 +220,7 @@ def test_the_machines_own_zone_files_are_never_read(tmp_path: Path) -> None:
         zoneinfo.reset_tzpath(path_before)
 
 
-# --- weeks, months, texts, limits -------------------------------------------------------------------------------------
+# --- weeks, months, texts, limits ---------------------------------------------------------------------------
 
 
 def test_weeks_begin_on_monday_and_are_whole() -> None:
@@ -295,7 +295,7 @@ def test_arrays_that_are_empty_or_not_whole_microseconds_are_told_apart() -> Non
         calendar.day_starts(np.array([1.0]))
 
 
-# --- against the files, and against the slow definition ---------------------------------------------------------------
+# --- against the files, and against the slow definition -----------------------------------------------------
 
 
 def listed_changes(name: str) -> list[tuple[int, int]]:

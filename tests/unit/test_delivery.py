@@ -208,7 +208,8 @@ def test_every_order_of_any_copies_in_any_reads_gives_the_same_lane_and_one_appl
     frozen = [batch(sum(sizes[:i]), size) for i, size in enumerate(sizes)]
     arrived = data.draw(st.lists(st.sampled_from(frozen), min_size=1, max_size=20))
     said = [announcement(end) for end in data.draw(st.lists(st.integers(0, sum(sizes)), max_size=3))]
-    records = data.draw(st.permutations([*arrived, *said, announcement(sum(sizes))]))
+    everything: list[Record] = [*arrived, *said, announcement(sum(sizes))]
+    records = data.draw(st.permutations(everything))
     cuts = sorted(data.draw(st.lists(st.integers(0, len(records)), max_size=3)))
     lanes: dict[bytes, LaneState] = {}
     applied: list[int] = []

@@ -422,6 +422,8 @@ class DeliveryMachine(RuleBasedStateMachine):
         outcome=st.sampled_from(OUTCOMES),
     )
     def emit_and_send(self, which: int, events: int, index: int, outcome: str) -> None:
+        # Far enough apart for the ids of a lost suffix to outreach the trimming lag.
+        self.world.pass_time(LAG // 3)
         self.world.emit(self.producer(which), events)
         self.world.send(self.producer(which), index, outcome)
 
@@ -458,6 +460,7 @@ class DeliveryMachine(RuleBasedStateMachine):
 
     @rule(which=st.integers(0, 1), rounds=st.integers(3, 12))
     def work_on(self, which: int, rounds: int) -> None:
+        """Undisturbed, to reach the states that lie behind many commits."""
         for _ in range(rounds):
             self.world.work(self.world.workers[which], 6)
 
@@ -473,8 +476,9 @@ class DeliveryMachine(RuleBasedStateMachine):
     def trim(self, which: int) -> None:
         self.world.trim(self.world.workers[which])
 
-    @rule()
-    def forget(self) -> None:
+    @rule(milliseconds=st.sampled_from([0, LATE // 3, LATE + MARGIN + 1]))
+    def forget(self, milliseconds: int) -> None:
+        self.world.pass_time(milliseconds)
         self.world.forget()
 
     @rule(lose=st.integers(0, 4), skew=st.sampled_from(SKEWS), cut=st.booleans())
@@ -515,7 +519,7 @@ class DeliveryMachine(RuleBasedStateMachine):
 
 TestDeliveryMachine = DeliveryMachine.TestCase
 TestDeliveryMachine.settings = settings(
-    max_examples=150,
+    max_examples=300,
     stateful_step_count=60,
     deadline=None,
     derandomize=True,

@@ -56,6 +56,11 @@ def test_every_retry_has_the_same_bytes(record: Record) -> None:
     assert encode(record) == encode(record)
 
 
+def test_the_bytes_do_not_depend_on_the_order_in_which_drops_were_counted() -> None:
+    one = Announcement(b"L" * 16, 0, 0, 0, False, {"full": 1, "late": 2})
+    assert encode(one) == encode(Announcement(b"L" * 16, 0, 0, 0, False, {"late": 2, "full": 1}))
+
+
 @given(record=records, data=st.data())
 def test_one_flipped_bit_anywhere_is_noticed(record: Record, data: st.DataObject) -> None:
     fields = [[name, value] for name, value in pairs(record)]

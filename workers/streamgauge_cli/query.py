@@ -1,7 +1,5 @@
 """`streamgauge query`: a question in, one JSON object out."""
 
-import asyncio
-import os
 import sys
 from datetime import timedelta
 from pathlib import Path
@@ -9,29 +7,41 @@ from typing import Annotated
 
 import typer
 
+from streamgauge.catalogue import CATALOGUE
 from streamgauge.database import open_connection
 from streamgauge.errors import InputError
 from streamgauge.read.answer import answer
-from streamgauge.read.query import MOST_BYTES
-from streamgauge.settings import Settings
-from streamgauge_cli.session import servers
+from streamgauge.read.query import MOST_BYTES, parse_query
+from streamgauge_cli import session
 
 APPLICATION_NAME = "streamgauge query"
 
 
-def query(
+async def query(
     text: Annotated[
         str,
         typer.Argument(help="The question as JSON; `-` reads it from standard input, `@FILE` from a file."),
     ],
 ) -> None:
-    """Answer a question from the summaries, in the shape of Plausible's Stats API v2.
+    """Answer a question from the summaries, in the shape of Plausible's Stats API v2, as one JSON object.
 
     Example: streamgauge query '{"tenant": "shop", "metrics": ["requests"], "date_range": "7d", "dimensions": ["time:day"]}'
     """
     question = read_question(text)
-    found = asyncio.run(_answered(question, Settings.from_environ(os.environ)))
-    typer.echo(found.decode())
+    parse_query(question, CATALOGUE)  # a mistake is told before any server is started for it
+    settings = session.settings()
+    async with session.servers(settings) as endpoints:
+        connection = await open_connection(endpoints.database_url, application_name=APPLICATION_NAME)
+        try:
+            found = await answer(
+                connection,
+                question,
+                cardinality_limit=settings.cardinality_limit,
+                max_lateness=timedelta(days=settings.max_lateness_days),
+            )
+        finally:
+            await connection.close()
+    typer.echo(found)
 
 
 def read_question(text: str) -> bytes:
@@ -49,17 +59,3 @@ def read_question(text: str) -> bytes:
         raise InputError(
             f"the file {text[1:]!r} cannot be read: {reason}; name a file that holds a query", "query"
         ) from None
-
-
-async def _answered(question: bytes, settings: Settings) -> bytes:
-    async with servers(settings) as endpoints:
-        connection = await open_connection(endpoints.database_url, application_name=APPLICATION_NAME)
-        try:
-            return await answer(
-                connection,
-                question,
-                cardinality_limit=settings.cardinality_limit,
-                max_lateness=timedelta(days=settings.max_lateness_days),
-            )
-        finally:
-            await connection.close()

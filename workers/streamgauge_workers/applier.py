@@ -16,14 +16,10 @@ from streamgauge.entry import Batch, Entry
 from streamgauge.errors import FrameError, NewerFrameError
 from streamgauge.outcomes import APPLIED, CODES, REPEATED_KEY, Outcome, Outcomes
 from streamgauge.settings import Settings
-from streamgauge.summaries.calendar import Calendar
-from streamgauge.summaries.fold import Group, Scope, SeriesKey, fold, touched_days
-from streamgauge.summaries.rollups import OTHER, Catalogue
+from streamgauge.summaries.rollups import Catalogue
 from streamgauge.table import Table, join, thaw
 from streamgauge_workers import dead_letters
 from streamgauge_workers.acceptance import judge as judge_events
-from streamgauge_workers.actors import ActorIds
-from streamgauge_workers.admissions import Admissions, Cell, Eviction
 from streamgauge_workers.dead_letters import DeadLetter
 from streamgauge_workers.delivery import Verdict
 from streamgauge_workers.delivery import judge as judge_entries
@@ -32,13 +28,11 @@ from streamgauge_workers.event_log import EventLog, Logged
 from streamgauge_workers.lanes import Lanes
 from streamgauge_workers.position import Position
 from streamgauge_workers.queries import SQL
-from streamgauge_workers.series import SeriesIds
-from streamgauge_workers.summary_rows import RowKey, SummaryRows
+from streamgauge_workers.summariser import Summariser
 from streamgauge_workers.tenants import Tenants
 
 PARTITIONS_LOCK = 0x53475054  # "SGPT"
 FORGET_MARGIN = timedelta(days=1)  # rule P10
-NOWHERE = Scope(0, Calendar([(None, "UTC")]))
 
 
 @dataclass(slots=True)
@@ -63,10 +57,7 @@ class Applier:
         self.catalogue = catalogue
         self.max_lateness = timedelta(days=settings.max_lateness_days)
         self.lanes = Lanes(shard)
-        self.actors = ActorIds(shard)
-        self.admissions = Admissions(shard, settings.cardinality_limit, tenants)
-        self.series = SeriesIds(shard)
-        self.rows = SummaryRows(shard)
+        self.summariser = Summariser(shard, tenants, catalogue, settings.cardinality_limit)
         self.keys = EventKeys(shard, self.max_lateness)
         self.log = EventLog(shard)
 
@@ -166,7 +157,10 @@ class Applier:
                 logged.append(Logged(batch, part, ids, decided))
                 letters += _refused(batch, part, ids, decided)
             await self.log.store(connection, logged, now)
-            await self._summarise(connection, aside, table.select(outcomes == APPLIED), done)
+            applied = table.select(outcomes == APPLIED)
+            if applied.n:
+                done.rows = await self.summariser.add(connection, aside, applied)
+                done.newest_at = int(applied.occurred_at.max())
             for code in np.unique(outcomes).tolist():
                 tenants, found = np.unique(tenant_ids[outcomes == code], return_counts=True)
                 counts.update(
@@ -199,66 +193,6 @@ class Applier:
     def _tenant_id(self, name: str) -> int:
         tenant = self.tenants.by_name.get(name)
         return 0 if tenant is None else tenant.scope.tenant_id
-
-    async def _summarise(
-        self, connection: Connection, aside: Connection, table: Table, done: Applied
-    ) -> None:
-        if not table.n:
-            return
-        done.newest_at = int(table.occurred_at.max())
-        scopes = [
-            self.tenants.by_name[name].scope if name in self.tenants.by_name else NOWHERE
-            for name in table.tenant.values
-        ]
-        await self.admissions.load(connection, touched_days(table, scopes))
-        actors = await self.actors.resolve(connection, aside, table, scopes)
-        groups = list(fold(table, actors, scopes, self.catalogue, self.admissions.admit))
-        for eviction in await self.admissions.store(connection):
-            groups += await self._evict(connection, eviction)
-        new_series = await self.series.resolve(connection, {group.key for group in groups})
-        await self.rows.merge(
-            connection, [(self.series.known[group.key], group) for group in groups], new_series
-        )
-        done.rows = await self.rows.store(connection)
-
-    async def _evict(self, connection: Connection, eviction: Eviction) -> list[Group]:
-        """Take a value's rows of a day out of the tables, as groups that belong to "(other)" now."""
-        cell, groups = eviction.cell, []
-        calendar = self.tenants.by_id[cell.tenant_id].scope.calendar
-        date = calendar.date_of(cell.day)
-        day = calendar.days(date, date)[0]
-        for rollup in self.catalogue.rollups:
-            for place, grouping in enumerate(rollup.groupings):
-                if cell.dimension not in grouping:
-                    continue
-                where = grouping.index(cell.dimension)
-                found = await connection.fetch(
-                    SQL["series_of_value"],
-                    self.shard,
-                    cell.tenant_id,
-                    rollup.metric,
-                    place,
-                    where + 1,
-                    eviction.value,
-                )
-                series = {row["series_id"]: tuple(row["dimensions"]) for row in found}
-                hours = [
-                    RowKey("h", row["series_id"], row["bucket"])
-                    for row in await connection.fetch(
-                        SQL["hourly_of_series"], self.shard, list(series), day.start, day.end
-                    )
-                ]
-                for key, measures in zip(hours, await self.rows.take(connection, hours), strict=True):
-                    dimensions = series[key.series_id]
-                    merged = tuple(
-                        value if self.admissions.keeps(Cell(cell.tenant_id, name, cell.day), value) else OTHER
-                        for name, value in zip(grouping, dimensions, strict=True)
-                    )
-                    series_key = SeriesKey(cell.tenant_id, rollup.metric, place, merged)
-                    groups.append(Group(series_key, key.bucket, cell.day, measures))
-                # The hours are merged into "(other)"'s day as well; the value's own day goes.
-                await self.rows.remove(connection, [RowKey("d", series_id, cell.day) for series_id in series])
-        return groups
 
     async def _enter(
         self, connection: Connection, counts: Counter[tuple[int, Outcome]], done: Applied

@@ -8,6 +8,7 @@ from streamgauge.entry import EntryId
 from streamgauge.settings import Settings
 from streamgauge.stream import StreamPort
 from streamgauge_workers import metrics
+from streamgauge_workers.lag import Lag
 from streamgauge_workers.position import Position
 from streamgauge_workers.queries import SQL
 
@@ -19,9 +20,10 @@ IDLE_MARGIN = timedelta(days=1)
 class Housekeeping:
     """One shard's chores."""
 
-    def __init__(self, shard: int, stream: StreamPort, settings: Settings) -> None:
+    def __init__(self, shard: int, stream: StreamPort, settings: Settings, behind: Lag) -> None:
         self.shard = shard
         self.stream = stream
+        self.behind = behind
         self.lag = settings.trim_lag_seconds * 1000
         self.most_bytes = settings.stream_max_bytes
         self.idle = timedelta(days=settings.max_lateness_days) + IDLE_MARGIN
@@ -34,7 +36,7 @@ class Housekeeping:
         if now < self.due:
             return False
         self.due = now + EVERY
-        await self._tell_lag(position)
+        await self.behind.measure(position.entry_id)
         await self.trim(connection, position)
         if now < self.forget_due:
             return False
@@ -68,12 +70,3 @@ class Housekeeping:
             await position.swap(connection, position)
             await connection.execute(SQL["lanes_forget"], self.shard, before)
         return True
-
-    async def _tell_lag(self, position: Position) -> None:
-        last = await self.stream.last_id(self.shard)
-        behind = last is not None and last > position.entry_id
-        oldest = position.entry_id.milliseconds
-        seconds = (
-            max((last.milliseconds - oldest) / 1000, 0.0) if behind and last is not None and oldest else 0.0
-        )
-        metrics.LAG_SECONDS.labels(self.shard).set(seconds)

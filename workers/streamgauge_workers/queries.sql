@@ -192,3 +192,70 @@ UPDATE leases SET expires_at = now() + $3 * interval '1 second' WHERE shard = $1
 
 -- lease_release: give a shard back
 DELETE FROM leases WHERE shard = $1 AND worker_id = $2
+
+-- canonical_series: names of all series of these tenants
+SELECT shard, series_id, tenant_id, metric, grouping, dimensions FROM series WHERE tenant_id = ANY($1::int[])
+
+-- canonical_hourly: every hourly row of these tenants
+SELECT shard, series_id, tenant_id, extract(epoch FROM bucket)::bigint AS bucket, count, errors, observed, sum, min, max, histogram
+FROM hourly_summary WHERE tenant_id = ANY($1::int[])
+
+-- canonical_daily: every daily row of these tenants
+SELECT shard, series_id, tenant_id, extract(epoch FROM bucket)::bigint AS bucket, count, errors, observed, sum, min, max, histogram
+FROM daily_summary WHERE tenant_id = ANY($1::int[])
+
+-- canonical_members: every part of every set of these tenants
+SELECT shard, series_id, grain, extract(epoch FROM bucket)::bigint AS bucket, members FROM summary_members WHERE tenant_id = ANY($1::int[])
+
+-- canonical_admissions: every admitted dimension value of these tenants
+SELECT tenant_id, dimension, extract(epoch FROM day)::bigint AS day, rank, value FROM dimension_values WHERE tenant_id = ANY($1::int[])
+
+-- log: the event log, in an order that does not depend on when it was written
+SELECT applied_day, shard, lane, first, n, applied_at, outcomes, digest, payload FROM event_log ORDER BY shard, lane, first
+
+-- log_of_shard: one shard's event log
+SELECT applied_day, shard, lane, first, n, applied_at, outcomes, digest, payload FROM event_log WHERE shard = $1 ORDER BY applied_day, lane, first
+
+-- log_range: what the event log covers
+SELECT count(*) AS entries, coalesce(sum(n), 0) AS events, min(applied_at) AS first, max(applied_at) AS last,
+       min(first_at) AS first_at, max(last_at) AS last_at, coalesce(sum(length(payload)), 0) AS bytes FROM event_log
+
+-- actors: the dictionary of pseudonyms of these tenants
+SELECT tenant_id, pseudonym, actor_id FROM actors WHERE tenant_id = ANY($1::int[])
+
+-- ledger: the outcome ledger, stripes merged
+SELECT tenant_id, hour, outcome, reason, sum(events)::bigint AS events FROM outcome_ledger GROUP BY 1, 2, 3, 4
+
+-- dead_entries: entries that were refused as a whole, by hour
+SELECT date_trunc('hour', at, 'UTC') AS hour, reason, sum(events)::bigint AS events FROM dead_letters WHERE event IS NULL GROUP BY 1, 2
+
+-- dead_numbers: lane numbers that are done without being in the log
+SELECT shard, lane, number, events FROM dead_letters WHERE event IS NULL AND lane IS NOT NULL AND reason IN ('undecodable', 'poison')
+
+-- lanes_done: what every lane has done
+SELECT shard, lane, done FROM lanes
+
+-- positions: how far every shard is
+SELECT shard, epoch, position_ms, position_seq FROM shards ORDER BY shard
+
+-- verification_store: remember what was verified
+INSERT INTO verifications (tenant_id, revision, first_day, last_day, positions, differences)
+SELECT tenant_id, revision, $2, $3, $4, $5 FROM tenants WHERE tenant_id = $1
+
+-- rebuild_hourly: drop a metric's hourly rows of a shard
+DELETE FROM hourly_summary r USING series s WHERE r.shard = $1 AND s.shard = $1 AND s.series_id = r.series_id AND s.metric = ANY($2::text[])
+
+-- rebuild_daily: drop a metric's daily rows of a shard
+DELETE FROM daily_summary r USING series s WHERE r.shard = $1 AND s.shard = $1 AND s.series_id = r.series_id AND s.metric = ANY($2::text[])
+
+-- rebuild_members: drop a metric's sets of a shard
+DELETE FROM summary_members r USING series s WHERE r.shard = $1 AND s.shard = $1 AND s.series_id = r.series_id AND s.metric = ANY($2::text[])
+
+-- rebuild_admissions: forget which dimension values a shard admitted
+DELETE FROM dimension_values WHERE shard = $1
+
+-- rebuild_overflow: forget where a shard turned values away
+DELETE FROM dimension_overflow WHERE shard = $1
+
+-- rebuild_revisions: history was written anew
+UPDATE tenants SET revision = revision + 1

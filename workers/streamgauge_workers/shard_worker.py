@@ -22,6 +22,7 @@ from streamgauge.summaries.rollups import Catalogue
 from streamgauge_workers import metrics
 from streamgauge_workers.applier import Applied, Applier
 from streamgauge_workers.housekeeping import Housekeeping
+from streamgauge_workers.lag import Lag
 from streamgauge_workers.position import Position
 from streamgauge_workers.queries import SQL
 from streamgauge_workers.tenants import Tenants
@@ -60,6 +61,7 @@ class ShardWorker:
         self.limit = min(settings.batch_events, MOST_EVENTS)
         self.stopping = asyncio.Event()
         self.events_per_entry = 1.0
+        self.lag = Lag(shard, stream)
         self.careful_until: EntryId | None = None
         self.failures: dict[EntryId, int] = {}
 
@@ -89,6 +91,7 @@ class ShardWorker:
                 pause = min(max(pause * 2, 0.1), LONGEST_BACKOFF)
             if pause:
                 await self._sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
+        self.lag.forget()
 
     async def _sleep(self, seconds: float) -> None:
         try:
@@ -102,8 +105,9 @@ class ShardWorker:
         try:
             async with self.pool.acquire() as connection, self.pool.acquire() as aside:
                 position = await Position.load(connection, self.shard)
+                self.lag.entries.rewound()  # somebody else may have moved it
                 applier = Applier(self.shard, self.tenants, self.catalogue, self.settings)
-                housekeeping = Housekeeping(self.shard, self.stream, self.settings)
+                housekeeping = Housekeeping(self.shard, self.stream, self.settings, self.lag)
                 armed = False
                 while not self.stopping.is_set():
                     position, armed = await self._step(reader, connection, aside, applier, position, armed)
@@ -128,8 +132,7 @@ class ShardWorker:
         if reading.history != position.history:
             return await self._change_history(connection, position, position.rewound(reading.history)), armed
         if not reading.entries:
-            metrics.LAG_SECONDS.labels(self.shard).set(0)
-            metrics.LAG_ENTRIES.labels(self.shard).set(0)
+            self.lag.caught_up()
             return position, armed
         entries = self._cut(position, reading.entries)
         if armed and self.careful_until is None:
@@ -145,11 +148,16 @@ class ShardWorker:
                 self._suspect(entries)
             raise
         self._succeeded(applied, entries, time.monotonic() - started)
+        if applied.position.entry_id == entries[-1][0]:
+            self.lag.entries.applied(len(entries))
+        else:
+            self.lag.entries.rewound()
         return applied.position, True
 
     async def _change_history(self, connection: Connection, position: Position, target: Position) -> Position:
         """Rule P7: the stream is not the one the position belongs to. Read all of it that is retained."""
         metrics.EPOCHS.inc()
+        self.lag.entries.rewound()
         log.warning(
             "history changed", shard=self.shard, epoch=target.epoch, known=position.history is not None
         )

@@ -20,7 +20,7 @@ CROSS JOIN LATERAL (
 WHERE s.tenant_id = $1 AND s.metric = $2
 
 -- verification: the last verification that covers these local dates; without dates, the last one
-SELECT verified_at, revision, positions, differences FROM verifications
+SELECT verified_at, revision, positions::text AS positions, differences FROM verifications
 WHERE tenant_id = $1 AND ($2::date IS NULL OR (first_day <= $2 AND last_day >= $3))
 ORDER BY verified_at DESC LIMIT 1
 

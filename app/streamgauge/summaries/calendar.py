@@ -1,14 +1,16 @@
 """A tenant's calendar: the local hours and days into which instants fall.
 
-Buckets are keyed by the UTC second at which they begin, so the two 01:00 hours of a New York autumn stay apart.
+A bucket's key is the UTC second of its start, so the two 01:00 hours of a New York autumn stay apart.
 
-- An **hour** begins wherever the wall clock shows another date or hour than just before, and where it reads HH:00
-  because it went back one whole hour. Going back half an hour (Lord Howe, 02:00 to 01:30) makes an hour of 90 minutes.
-- A **day** begins when the wall clock shows a later date than it ever did. A date never has two days: when the clock
-  goes back across midnight (Saint John's at 00:01, or a tenant moving west at night), the repeated evening belongs to the
-  day already begun. A skipped date (Samoa, 30 December 2011) has no day; a change of zone lengthens or shortens its day.
+- An **hour** begins wherever the wall clock shows another date or hour than just before, and where it reads
+  HH:00 because it went back one whole hour. Going back half an hour (Lord Howe, 02:00 to 01:30) makes an hour
+  of 90 minutes.
+- A **day** begins when the wall clock shows a later date than it ever did. A date never has two days: when
+  the clock goes back across midnight (Saint John's at 00:01, or a tenant moving west at night), the repeated
+  evening belongs to the day already begun. A skipped date (Samoa, 30 December 2011) has no day; a change of
+  zone lengthens or shortens its day.
 
-Both rules look only at the past, so appending a zone never moves the buckets of earlier events; hours nest in days.
+Both rules look only at the past, so appending a zone never moves earlier buckets; hours nest in days.
 """
 
 from bisect import bisect_right
@@ -62,10 +64,11 @@ class _Grids(NamedTuple):
 
 
 class Calendar:
-    """The hours, days, weeks and months of a tenant whose IANA time zone may change from one instant to the next.
+    """The hours, days, weeks and months of a tenant whose IANA time zone may change.
 
-    ``zones`` holds pairs of the Unix second from which a zone holds (None for the first) and its name. Instants and
-    dates from 1970 to 2100 are supported, others raise InputError; so do unknown zones and zones out of order.
+    ``zones`` holds pairs of the Unix second from which a zone holds (None for the first) and its name.
+    Instants and dates from 1970 to 2100 are supported, others raise InputError; so do unknown zones and zones
+    out of order.
     """
 
     def __init__(self, zones: Sequence[tuple[int | None, str]]) -> None:
@@ -120,7 +123,7 @@ class Calendar:
         return hours
 
     def days(self, first_date: date, last_date: date) -> list[Day]:
-        """The local days from one date to another, both included; dates that the clock skipped are missing."""
+        """The local days from one date to another, both included, without those that the clock skipped."""
         end = self._day_start(_checked_date(last_date) + timedelta(1))
         begin = self.day_start(first_date)
         grid = self._covering(begin, max(begin, end)).day
@@ -147,8 +150,8 @@ class Calendar:
     def local_iso(self, second: int) -> str:
         """An instant in RFC 3339 with its local offset: ``2015-05-17T10:00:00+05:30``.
 
-        RFC 3339 knows no seconds in an offset. Where a zone has them (Monrovia before 1972), the nearest minute is
-        written, as its section 5.8 does for the Netherlands of 1937; the instant stays exact.
+        RFC 3339 knows no seconds in an offset. Where a zone has them (Monrovia before 1972), the nearest
+        minute is written, as its section 5.8 does for the Netherlands of 1937; the instant stays exact.
         """
         seconds = self._offset(_checked(second, _MARGIN))
         minutes = (seconds + 30) // 60
@@ -174,7 +177,7 @@ class Calendar:
         return offset_at(self._names[bisect_right(self._begins, second)], second)
 
     def _covering(self, first: int, last: int | None = None) -> _Grids:
-        """The grids of at least a whole year around these seconds: made once, extended when an instant lies outside."""
+        """The grids of at least a whole year around these seconds: made once, extended when needed."""
         first_year = _year(first)
         last_year = first_year if last is None else _year(last)
         grids = self._grids
@@ -187,7 +190,7 @@ class Calendar:
         return grids
 
     def _build(self, first_year: int, last_year: int) -> _Grids:
-        # A year more on either side: days of the first week depend on what came before, and buckets end after it.
+        # A year more on either side: days depend on what came before, and buckets end after it.
         begin, end = year_start(first_year - 1), year_start(last_year + 2)
         changes = {second for second in self._begins if begin < second < end}
         for year in range(first_year - 1, last_year + 2):

@@ -14,8 +14,9 @@ Int64s = NDArray[np.int64]
 class Grid:
     """Hours or days over stretches of constant offset.
 
-    ``opening[i]`` is the start of the bucket that stretch ``i`` begins in, and ``reached[i]`` that bucket's local
-    number: whatever has no higher number belongs to it still. Everything else begins at a round local time.
+    ``opening[i]`` is the start of the bucket that stretch ``i`` begins in, and ``reached[i]`` that bucket's
+    local number: whatever has no higher number belongs to it still. Everything else begins at a round local
+    time.
     """
 
     def __init__(self, unit: int, starts: list[int], offsets: list[int]) -> None:
@@ -78,7 +79,7 @@ class Grid:
         return natural if index == len(self.starts) else min(natural, self.starts[index])
 
     def start_each(self, at_us: Int64s, first: int, last: int) -> Int64s:
-        """The start of each instant's bucket; ``first`` and ``last`` are the seconds between which all of them lie."""
+        """The start of each instant's bucket; all lie in the seconds from ``first`` to ``last``."""
         low, high = bisect_right(self.starts, first) - 1, bisect_right(self.starts, last)
         starts, offsets, reached, opening = (each[low:high] for each in self._arrays)
         if high - low == 1:

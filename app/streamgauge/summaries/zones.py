@@ -13,8 +13,8 @@ from zoneinfo import ZoneInfo
 from streamgauge.errors import InputError
 
 DAY = 86_400  # seconds
-# Under half of the shortest time any zone keeps an offset from 1969 to 2102 (a week: Recife, October 2000; Gaza,
-# 2040). A test compares the result with every change that the zone files list.
+# Under half of the shortest time any zone keeps an offset from 1969 to 2102 (a week: Recife, October 2000;
+# Gaza, 2040). A test compares the result with every change that the zone files list.
 _PROBE_STEP = 3 * DAY
 
 
@@ -57,7 +57,8 @@ def year_start(year: int) -> int:
 def offset_changes(name: str, year: int) -> tuple[int, ...]:
     """The instants of one UTC year at which the zone's offset changes.
 
-    Changes of the abbreviation alone are left out. The year's first second belongs to it, the next year's does not.
+    Changes of the abbreviation alone are left out. The year's first second belongs to it, the next year's
+    does not.
     """
     changes: list[int] = []
     second, offset = year_start(year) - 1, offset_at(name, year_start(year) - 1)

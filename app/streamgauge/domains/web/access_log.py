@@ -1,6 +1,6 @@
 """Access log files, plain or gzip: their lines in bounded memory, and the digest of their content.
 
-A file that cannot be read as a whole raises InputError; a line that is no request is for ``parse_line`` to name.
+A file that cannot be read as a whole raises InputError; ``parse_line`` names what is wrong with a line.
 """
 
 import gzip
@@ -43,11 +43,11 @@ _OTHER_ARCHIVES = {b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "Zst
 
 
 def read_lines(path: str | os.PathLike[str]) -> Iterator[tuple[int, bytes]]:
-    """Every line with its number from 1, without its line end (LF or CRLF); blank lines too, since each is accounted for.
+    """Every line with its number from 1, without its line end (LF or CRLF); blank ones too.
 
-    Of a line over MAX_LINE bytes only so much is yielded that ``parse_line`` finds it too long; the rest is skipped unread
-    into memory. Raises InputError, at the first line or where the fault lies, for a file that is missing, not readable,
-    empty, not a log, or a damaged or truncated gzip.
+    Of a line over MAX_LINE bytes only so much is yielded that ``parse_line`` finds it too long; the rest is
+    skipped unread into memory. Raises InputError, at the first line or where the fault lies, for a file that
+    is missing, not readable, empty, not a log, or a damaged or truncated gzip.
     """
     with _content(path) as content:
         _refuse_binary(Path(path), content)
@@ -62,8 +62,8 @@ def read_lines(path: str | os.PathLike[str]) -> Iterator[tuple[int, bytes]]:
 
 
 def content_digest(path: str | os.PathLike[str]) -> bytes:
-    """BLAKE2b-256 of the uncompressed content, so that a log and its gzip are the same file. Raises InputError as
-    ``read_lines`` does, except that it does not look whether the content is a log."""
+    """BLAKE2b-256 of the uncompressed content, so that a log and its gzip are the same file. Raises
+    InputError as ``read_lines`` does, except that it does not look whether the content is a log."""
     digest = hashlib.blake2b(digest_size=32)
     with _content(path) as content:
         while block := content.read(_BLOCK):

@@ -1,8 +1,8 @@
-"""One line of an Apache or NCSA access log, ``common`` or ``combined``: a request, or the reason why it is none.
+"""One line of an Apache or NCSA access log, ``common`` or ``combined``: a request, or why it is none.
 
-Strict on structure, because a line guessed at would count as a request that never was: every field must be there,
-nothing may follow, each quote must close. Apache's and nginx's escapes inside quotes (``\\"``, ``\\\\``, ``\\t``, ``\\xHH``) are
-undone.
+Strict on structure, because a line guessed at would count as a request that never was: every field must be
+there, nothing may follow, each quote must close. Apache's and nginx's escapes inside quotes (``\\"``,
+``\\\\``, ``\\t``, ``\\xHH``) are undone.
 """
 
 import re
@@ -14,7 +14,7 @@ LogFormat = Literal["common", "combined"]
 #: Why a line is not a request.
 Reason = Literal[
     "blank",  # nothing but spaces; counted, so that lines = requests + malformed always adds up
-    "not_text",  # NUL or another control character that servers escape, or an address that is not ASCII: damaged
+    "not_text",  # NUL or another control character that servers escape, or a host that is not ASCII
     "too_long",  # over MAX_LINE bytes
     "missing_field",  # the line ends early, or a field does not begin as it must
     "extra_field",  # more than the format has: another format was meant, or a user name has a space
@@ -45,7 +45,7 @@ class LogLine(NamedTuple):
     method: str
     #: As requested, query included. Bytes that are not UTF-8 and control characters are replaced by U+FFFD.
     target: str
-    #: Without scheme, host, query and fragment; percent-encoding is kept. ``*`` for OPTIONS *, empty for CONNECT.
+    #: Without scheme, host, query, fragment; percent-encoding stays. ``*`` for OPTIONS *, empty for CONNECT.
     path: str
     protocol: str
     #: 100 to 599.
@@ -112,7 +112,7 @@ _minutes: dict[tuple[bytes, bytes], int] = {}
 
 
 def parse_line(line: bytes, format: LogFormat) -> LogLine | Malformed:
-    """Read one line, without its line end. Never raises: what is not a request is ``Malformed`` with a reason."""
+    """Read one line, without its line end. Never raises: what is no request is ``Malformed``."""
     match = _WELL_FORMED[format](line) if len(line) <= MAX_LINE else None
     if match is None:
         return _parse_slowly(line, format)
@@ -229,7 +229,7 @@ def _next_quoted(rest: bytes) -> tuple[bytes | Malformed, bytes]:
 
 
 def _minute_us(minute: bytes, zone: bytes) -> int | None:
-    """Microseconds of ``17/May/2015:10:05`` at ``+0200``; None when there is no such minute from 1970 to 2100."""
+    """Microseconds of ``17/May/2015:10:05`` at ``+0200``; None when 1970 to 2100 has no such minute."""
     month, ahead = _MONTHS.get(minute[3:6], 0), int(zone[1:3]) * 60 + int(zone[3:5])
     if ahead > 24 * 60 or int(zone[3:5]) > 59:
         return None

@@ -85,7 +85,7 @@ class RouteTable:
 
     @classmethod
     def parse(cls, text: str, name: str = "routes") -> "RouteTable":
-        """Read a table; ``name`` stands for it in messages. Raises InputError naming the line that cannot be read."""
+        """Read a table; ``name`` stands for it in messages. Raises InputError naming the wrong line."""
         routes: list[_Route] = []
         for number, line in enumerate(text.split("\n"), start=1):
             words = re.sub(r"(^|\s)#.*", "", line).split()
@@ -128,8 +128,8 @@ class RouteTable:
     def match(self, path: str, method: str | None = None) -> str | None:
         """The first template that serves ``path``, or None.
 
-        Percent-encoding is undone first, as an ASGI server does it. With a method, a route that serves it goes before one
-        that does not; the latter still names the request, as Starlette lets it answer 405.
+        Percent-encoding is undone first, as an ASGI server does it. With a method, a route that serves it
+        goes before one that does not; the latter still names the request, as Starlette lets it answer 405.
         """
         return self._find(path, method)
 

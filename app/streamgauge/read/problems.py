@@ -1,0 +1,62 @@
+"""Errors as problem details (RFC 9457)."""
+
+from http import HTTPStatus
+from typing import Any
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from streamgauge.errors import InputError, ServerError, StreamgaugeError
+from streamgauge.logs import redacted
+
+MEDIA_TYPE = "application/problem+json"
+
+log = structlog.get_logger(__name__)
+
+
+def problem(status: int, detail: str, **more: Any) -> JSONResponse:
+    """A response that says what is wrong; `more` are members beside those of the RFC."""
+    body = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail}
+    return JSONResponse({**body, **more}, status, media_type=MEDIA_TYPE)
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error of the application with problem details."""
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(RequestValidationError, _validation)
+    app.add_exception_handler(StreamgaugeError, _ours)
+    app.add_exception_handler(Exception, _unexpected)
+
+
+def _http(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)  # noqa: S101 - the handler is registered for it alone
+    response = problem(error.status_code, str(error.detail))
+    response.headers.update(error.headers or {})
+    return response
+
+
+def _validation(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - as above
+    # Without the values given: they may be anybody's data.
+    errors = [
+        {"field": ".".join(map(str, each["loc"])), "detail": str(each["msg"])} for each in error.errors()
+    ]
+    return problem(422, "the request holds values that cannot be used: see errors", errors=errors)
+
+
+def _ours(_: Request, error: Exception) -> JSONResponse:
+    if isinstance(error, InputError):
+        return problem(400, str(error), **({"field": error.field} if error.field else {}))
+    if isinstance(error, ServerError):
+        log.warning("request failed", error=type(error).__name__, detail=str(error))
+        return problem(503, redacted(str(error)))
+    log.error("request failed", error=type(error).__name__, detail=str(error))
+    return problem(500, redacted(str(error)))
+
+
+def _unexpected(_: Request, __: Exception) -> JSONResponse:
+    # The server logs the error itself; what it says is not for strangers.
+    return problem(500, "something went wrong here: the server's log says what")

@@ -1,0 +1,80 @@
+"""The API server. A domain or a dashboard adds its routes with `app.include_router`; what they need is in `app.state`.
+
+app.state.settings      Settings
+app.state.pool          connections to PostgreSQL
+app.state.stream        the shard streams
+app.state.registry      Prometheus metrics of this server
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from streamgauge.database import open_pool
+from streamgauge.errors import SettingsError
+from streamgauge.read import exposition, health, problems
+from streamgauge.read.health import CheckSchema
+from streamgauge.read.middleware import RequestMetrics, SafeHeaders
+from streamgauge.read.pipeline import Pipeline
+from streamgauge.redis_stream import RedisStream
+from streamgauge.settings import Settings
+
+APPLICATION_NAME = "streamgauge serve"
+CONNECTIONS = 8
+GENERATION = 0  # the only one there is yet
+REDIS_PATIENCE = 2.0  # seconds
+
+
+def create_app(settings: Settings, check_schema: CheckSchema) -> FastAPI:
+    """The application. It opens its connections when it starts and closes them when it stops.
+
+    Args:
+        settings: with the addresses of both servers.
+        check_schema: raises SchemaError unless a connection's database is at this program's version.
+
+    Raises:
+        SettingsError: an address is missing.
+    """
+    if settings.database_url is None or settings.redis_url is None:
+        raise SettingsError("the server needs the addresses of PostgreSQL and Redis")
+    app = FastAPI(
+        title="Streamgauge",
+        lifespan=_connections,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+    )
+    app.state.settings = settings
+    app.state.check_schema = check_schema
+    app.state.registry = exposition.process_registry()
+    app.add_middleware(RequestMetrics, registry=app.state.registry)
+    app.add_middleware(SafeHeaders)
+    problems.install(app)
+    app.include_router(health.router)
+    app.include_router(exposition.router)
+    return app
+
+
+@asynccontextmanager
+async def _connections(app: FastAPI) -> AsyncIterator[None]:
+    settings: Settings = app.state.settings
+    assert settings.database_url is not None  # noqa: S101 - create_app looked
+    assert settings.redis_url is not None  # noqa: S101 - as above
+    pool = await open_pool(settings.database_url, CONNECTIONS, application_name=APPLICATION_NAME)
+    stream = RedisStream(
+        settings.redis_url, settings.stream_prefix, GENERATION, settings.shards, patience=REDIS_PATIENCE
+    )
+    app.state.pool, app.state.stream = pool, stream
+    app.state.pipeline = Pipeline(pool, stream)
+    collectors = [app.state.pipeline, exposition.PoolSize(pool)]
+    for collector in collectors:
+        app.state.registry.register(collector)
+    try:
+        yield
+    finally:
+        for collector in collectors:
+            app.state.registry.unregister(collector)
+        await stream.aclose()
+        # Not close(): that waits for connections whose server may be hung. Requests have ended by now.
+        pool.terminate()

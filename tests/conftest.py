@@ -1,0 +1,68 @@
+"""Real servers for the tests: one Valkey and one PostgreSQL per session, started when the first test asks for them."""
+
+import asyncio
+import itertools
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+import redis
+
+from streamgauge_local.stack import Stack
+from streamgauge_migrations import migrate
+
+_TEMPLATE = "streamgauge_template"
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[Stack]:
+    """Both servers over a directory of their own, without durability. Started in the main thread, as `tether` wants it."""
+    with tempfile.TemporaryDirectory(prefix="streamgauge-tests-") as directory:
+        running = Stack(Path(directory), ephemeral=True)
+        asyncio.run(running.start())
+        try:
+            yield running
+        finally:
+            asyncio.run(running.stop())
+
+
+@pytest.fixture
+def redis_url(stack: Stack) -> str:
+    """An empty Redis, for this test alone."""
+    with redis.Redis.from_url(stack.redis_url) as client:
+        client.flushall()
+        # Scripts and functions outlive a flush of the data.
+        client.script_flush()
+    return stack.redis_url
+
+
+@pytest.fixture(scope="session")
+def database_template(stack: Stack) -> str:
+    """The name of a migrated database that `database_url` copies."""
+
+    async def make() -> None:
+        connection = await asyncpg.connect(stack.database_url_of("postgres"))
+        try:
+            await connection.execute(f"CREATE DATABASE {_TEMPLATE}")
+        finally:
+            await connection.close()
+        await migrate(stack.database_url_of(_TEMPLATE))
+
+    asyncio.run(make())
+    return _TEMPLATE
+
+
+@pytest.fixture
+async def database_url(stack: Stack, database_template: str) -> AsyncIterator[str]:
+    """A migrated database with nothing in it, for this test alone."""
+    name = f"test_{next(_numbers)}"
+    connection = await asyncpg.connect(stack.database_url_of("postgres"))
+    try:
+        await connection.execute(f"CREATE DATABASE {name} TEMPLATE {database_template}")
+        yield stack.database_url_of(name)
+        await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    finally:
+        await connection.close()

@@ -1,0 +1,1 @@
+"""Plain, slow, obviously right recounts. Nothing here imports the project."""

@@ -1,0 +1,147 @@
+"""What `./run test` runs: lint, types, and every suite of tests with coverage, then a table of what it took.
+
+Arguments go to pytest: then only that runs, and coverage is not asked for. The last line is always `N passed, N failed, N skipped`.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import NamedTuple
+from xml.etree import ElementTree
+
+ROOT = Path(__file__).resolve().parent.parent
+SUITES = {
+    "unit": "tests/unit",
+    "contract": "tests/contract",
+    "integration": "tests/integration",
+    "acceptance": "tests/acceptance",
+    "architecture": "tests/test_architecture.py",
+}
+CHECKS = {
+    "lint": ["-m", "ruff", "check", "."],
+    "format": ["-m", "ruff", "format", "--check", "."],
+    "types": ["-m", "mypy"],
+}
+LEAST_LINES, LEAST_BRANCHES = 90.0, 85.0
+_NO_TESTS_COLLECTED = 5
+
+
+class Outcome(NamedTuple):
+    """One row of the table. A check has no counts; one that fails is no failed test, but fails the whole."""
+
+    name: str
+    seconds: float
+    good: bool
+    passed: int = 0
+    failed: int = 0
+    skipped: int = 0
+
+
+def main(arguments: list[str]) -> int:
+    """Run everything, or pytest with the given arguments; the exit code."""
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        if arguments:
+            given = [from_caller(argument) for argument in arguments]
+            outcomes = [pytest("tests", given, work, measured=False)]
+            good = True
+        else:
+            outcomes = [check(name, command) for name, command in CHECKS.items()]
+            outcomes += [
+                pytest(name, [path], work) for name, path in SUITES.items() if (ROOT / path).exists()
+            ]
+            good = coverage_suffices(work)
+    print_table(outcomes)
+    passed = sum(outcome.passed for outcome in outcomes)
+    failed = sum(outcome.failed for outcome in outcomes)
+    skipped = sum(outcome.skipped for outcome in outcomes)
+    print(f"{passed} passed, {failed} failed, {skipped} skipped", flush=True)
+    return 0 if good and all(outcome.good for outcome in outcomes) else 1
+
+
+def check(name: str, command: list[str]) -> Outcome:
+    """Run one of the checks that are no tests."""
+    title(name)
+    began = time.monotonic()
+    code = python(command)
+    return Outcome(name, time.monotonic() - began, code == 0)
+
+
+def pytest(name: str, arguments: list[str], work: Path, *, measured: bool = True) -> Outcome:
+    """Run pytest, with coverage when `measured`, and count."""
+    title(name)
+    began = time.monotonic()
+    report = work / f"{name}.xml"
+    coverage = ["-m", "coverage", "run"] if measured else []
+    command = [*coverage, "-m", "pytest", f"--junitxml={report}", *arguments]
+    code = python(command, COVERAGE_FILE=str(work / "coverage"))
+    seconds = time.monotonic() - began
+    if not report.exists():
+        # It did not get as far as counting, and `--help` is the only good reason.
+        return Outcome(name, seconds, code == 0, failed=int(code != 0))
+    # Written a moment ago by our own pytest.
+    suites = list(ElementTree.parse(report).getroot().iter("testsuite"))  # noqa: S314
+    total, failures, errors, skipped = (
+        sum(int(suite.get(key, 0)) for suite in suites) for key in ("tests", "failures", "errors", "skipped")
+    )
+    failed = failures + errors
+    good = code == 0 or (code == _NO_TESTS_COLLECTED and failed == 0)
+    return Outcome(name, seconds, good, total - failed - skipped, failed, skipped)
+
+
+def coverage_suffices(work: Path) -> bool:
+    """Combine what all processes of all suites recorded, print both figures, and compare them with what is asked."""
+    title("coverage")
+    data = {"COVERAGE_FILE": str(work / "coverage")}
+    report = work / "coverage.json"
+    if python(["-m", "coverage", "combine", "--quiet"], **data) or python(
+        ["-m", "coverage", "json", "--quiet", "-o", str(report)], **data
+    ):
+        return False
+    totals = json.loads(report.read_text())["totals"]
+    lines = percentage(totals["covered_lines"], totals["num_statements"])
+    branches = percentage(totals["covered_branches"], totals["num_branches"])
+    good = lines >= LEAST_LINES and branches >= LEAST_BRANCHES
+    if not good:
+        python(["-m", "coverage", "report", "--show-missing", "--skip-covered"], **data)
+    print(f"lines    {lines:5.1f} % (at least {LEAST_LINES:.0f} asked)")
+    print(f"branches {branches:5.1f} % (at least {LEAST_BRANCHES:.0f} asked)")
+    return good
+
+
+def percentage(part: int, whole: int) -> float:
+    """Hundredths; nothing of nothing is everything."""
+    return 100.0 * part / whole if whole else 100.0
+
+
+def print_table(outcomes: list[Outcome]) -> None:
+    """Seconds and counts of every suite."""
+    title("seconds")
+    for name, seconds, good, *counts in outcomes:
+        numbers = "".join(f"{number:8d}" for number in counts) if any(counts) else " " * 24
+        print(f"{name:<14}{seconds:8.1f}{numbers}  {'ok' if good else 'FAILED'}")
+
+
+def from_caller(argument: str) -> str:
+    """A path that exists where we were called, as absolute path: pytest runs in the project's directory."""
+    path, separator, test = argument.partition("::")
+    return f"{Path(path).resolve()}{separator}{test}" if path and Path(path).exists() else argument
+
+
+def python(command: list[str], **variables: str) -> int:
+    """Run a module with this interpreter, its output on ours; its exit code."""
+    environment = {**os.environ, **variables}
+    return subprocess.run([sys.executable, *command], cwd=ROOT, env=environment, check=False).returncode
+
+
+def title(text: str) -> None:
+    """Say what comes next."""
+    print(f"\n== {text}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,51 @@
+"""`streamgauge verify`: prove the tables from the event log."""
+
+from typing import Annotated
+
+import typer
+
+from streamgauge_cli import session
+
+SHOWN = 20  # differences printed per table
+
+
+async def verify(
+    everything: Annotated[
+        bool, typer.Option("--all", help=f"Print every difference, not the first {SHOWN} per table.")
+    ] = False,
+) -> None:
+    """Recompute every summary, set, histogram, ledger and lane from the event log and compare.
+
+    Says which range the log covers and how each table fared. Exits with 1, naming the rows, when anything differs. Reads one
+    snapshot: the pipeline may go on meanwhile.
+    """
+    from streamgauge.catalogue import CATALOGUE
+    from streamgauge.database import open_connection
+    from streamgauge_workers.verify import verify as compare
+
+    settings = session.settings()
+    async with session.servers(settings) as endpoints:
+        connection = await open_connection(endpoints.database_url)
+        try:
+            result = await compare(connection, CATALOGUE, settings.cardinality_limit)
+        finally:
+            await connection.close()
+    print(f"event log: {result.entries:,} entries, {result.events:,} events")
+    if result.applied_from and result.applied_to and result.occurred_from and result.occurred_to:
+        print(
+            f"  applied  {result.applied_from:%Y-%m-%d %H:%M:%S} to {result.applied_to:%Y-%m-%d %H:%M:%S} UTC"
+        )
+        print(
+            f"  occurred {result.occurred_from:%Y-%m-%d %H:%M:%S} to {result.occurred_to:%Y-%m-%d %H:%M:%S} UTC"
+        )
+    for table in result.tables:
+        verdict = f"{len(table.differences):,} differences" if table.differences else "equal"
+        print(f"{table.table:34} {table.rows:>10,} rows  {verdict}")
+        for difference in table.differences if everything else table.differences[:SHOWN]:
+            print(f"    {difference}")
+    if result.differences:
+        print(
+            f"{len(result.differences):,} differences. `streamgauge rebuild` fills summaries from the event log anew."
+        )
+        raise typer.Exit(1)
+    print("everything equals what the event log gives")

@@ -1,0 +1,114 @@
+"""Frames made in a process of their own: reading and freezing rows takes as long as applying them, and needs no server.
+
+The child gets its source on standard input and answers on standard output: messages of a header and a payload. A full pipe makes
+it wait, and a broken one makes it end, so that it neither runs ahead of us nor outlives us.
+"""
+
+import asyncio
+import gc
+import os
+import pickle
+import struct
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, BinaryIO
+
+import orjson
+
+from streamgauge.errors import InputError, ServerError, StreamgaugeError
+from streamgauge_imports.batches import Frame, Source
+
+_HEADER = struct.Struct("<BHIQI")  # kind, shard, events, rows read, bytes of payload
+_FRAME, _SUMMARY, _FAILURE = range(3)
+
+
+class Prepared:
+    """The frames of a source, as they become ready; `summary` once they have all been read."""
+
+    def __init__(self, output: asyncio.StreamReader) -> None:
+        self._output = output
+        self.summary: dict[str, Any] = {}
+
+    async def frames(self) -> AsyncIterator[Frame]:
+        """Every frame. Raises what the source raised, and ServerError when the process ended without a word."""
+        while True:
+            try:
+                kind, shard, n, read, size = _HEADER.unpack(await self._output.readexactly(_HEADER.size))
+                payload = await self._output.readexactly(size)
+            except asyncio.IncompleteReadError:
+                raise ServerError(
+                    "the process that reads the source was ended from outside; is memory short?"
+                ) from None
+            if kind == _FRAME:
+                yield Frame(shard, n, payload, read)
+                continue
+            found = orjson.loads(payload)
+            if kind == _FAILURE:
+                raise _failure(found)
+            self.summary = found
+            return
+
+
+@asynccontextmanager
+async def prepared(source: Source) -> AsyncIterator[Prepared]:
+    """Start the process; it has ended when the context has."""
+    # A session of its own, so that Ctrl-C in the terminal reaches us alone and we end it in order.
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-P", "-m", __name__, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+        start_new_session=True,
+    )  # fmt: skip
+    assert process.stdin is not None  # noqa: S101 - pipes were asked for
+    assert process.stdout is not None  # noqa: S101 - as above
+    try:
+        process.stdin.write(pickle.dumps(source))
+        process.stdin.close()
+        yield Prepared(process.stdout)
+    finally:
+        if process.returncode is None and not process.stdout.at_eof():
+            # It blocks on a full pipe when we stop half-way; when it is done it ends by itself.
+            await _end(process)
+        await process.wait()
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    try:
+        await asyncio.wait_for(process.wait(), 0.2)
+    except TimeoutError:
+        process.kill()
+
+
+def write(source: Source, output: BinaryIO) -> None:
+    """Write a source's frames, then its summary or its failure."""
+    summary: dict[str, Any] = {}
+    try:
+        for frame in source.frames(summary):
+            output.write(_HEADER.pack(_FRAME, frame.shard, frame.n, frame.read, len(frame.payload)))
+            output.write(frame.payload)
+        kind, last = _SUMMARY, summary
+    except StreamgaugeError as error:
+        last = {"message": str(error), "input": isinstance(error, InputError)}
+        kind, last["field"] = _FAILURE, getattr(error, "field", None)
+    payload = orjson.dumps(last)
+    output.write(_HEADER.pack(kind, 0, 0, 0, len(payload)) + payload)
+    output.flush()
+
+
+def _failure(found: dict[str, Any]) -> StreamgaugeError:
+    return InputError(found["message"], found["field"]) if found["input"] else ServerError(found["message"])
+
+
+def main() -> None:
+    """Be the child."""
+    source = pickle.load(sys.stdin.buffer)  # noqa: S301 - written by our parent
+    # Events hold no cycles; looking for them among those that wait for their frame takes a third of the time.
+    gc.disable()
+    try:
+        write(source, sys.stdout.buffer)
+    except BrokenPipeError:
+        # Our parent is gone, and nobody is left to tell. Python would flush the pipe again at exit, and complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+if __name__ == "__main__":
+    main()

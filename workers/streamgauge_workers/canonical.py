@@ -1,0 +1,118 @@
+"""Canonical rows: what summaries say once stripes are merged and ids, batches and clocks are left out.
+
+For the same accepted events they are equal for any order, batching and number of workers. `verify` computes them twice: from the
+tables, and from the event log.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from streamgauge.database import Connection
+from streamgauge.summaries.admission import Admission
+from streamgauge.summaries.calendar import Calendar
+from streamgauge.summaries.fold import RESERVED
+from streamgauge.summaries.measures import Measures
+from streamgauge.summaries.rollups import OTHER, Catalogue
+from streamgauge_workers.admissions import Cell
+from streamgauge_workers.queries import SQL
+from streamgauge_workers.summary_rows import QUERIES, Grain, stored_measures, union
+
+
+class RowName(NamedTuple):
+    """A summary row, stripes merged: `bucket` is the UTC second at which its hour or day begins."""
+
+    grain: Grain
+    tenant_id: int
+    metric: str
+    grouping: int
+    dimensions: tuple[str, ...]
+    bucket: int
+
+
+@dataclass(slots=True)
+class Admitted:
+    """The dimension values that keep rows of their own over all stripes."""
+
+    limit: int
+    cells: dict[Cell, Admission] = field(default_factory=dict)
+
+    def offer(self, cell: Cell, value: str, place: int) -> None:
+        """Take a value with its rank into account."""
+        self.cells.setdefault(cell, Admission(self.limit)).offer(value, place)
+
+    def cut(self, catalogue: Catalogue, name: RowName, day: int) -> RowName:
+        """The row that a stripe's row belongs to once values kept only by single stripes are "(other)"."""
+        rollup = catalogue.rollup(name.metric)
+        if rollup is None:
+            return name
+        kept = []
+        for dimension, value in zip(rollup.groupings[name.grouping], name.dimensions, strict=True):
+            admission = self.cells.get(Cell(name.tenant_id, dimension, day))
+            turned_away = admission is not None and admission.overflowed and value not in admission.ranks
+            kept.append(OTHER if turned_away and value not in RESERVED else value)
+        return name._replace(dimensions=tuple(kept))
+
+
+Rows = dict[RowName, Measures]
+Members = dict[tuple[Grain, int, int, int], list[bytes]]
+
+
+def add(rows: Rows, name: RowName, measures: Measures) -> None:
+    """Merge measures into a row."""
+    known = rows.get(name)
+    if known is None:
+        known = rows[name] = Measures()
+    known.merge(measures)
+
+
+class DayOf:
+    """The local day of a tenant's bucket."""
+
+    def __init__(self, calendars: dict[int, Calendar]) -> None:
+        self.calendars = calendars
+        self.known: dict[tuple[int, int], int] = {}
+
+    def __call__(self, tenant_id: int, bucket: int) -> int:
+        """UTC second at which the day of the bucket begins."""
+        day = self.known.get((tenant_id, bucket))
+        if day is None:
+            calendar = self.calendars.get(tenant_id)
+            day = bucket if calendar is None else calendar.day_of(bucket)
+            self.known[tenant_id, bucket] = day
+        return day
+
+
+async def stored(
+    connection: Connection, tenant_ids: Iterable[int], catalogue: Catalogue, admitted: Admitted, day_of: DayOf
+) -> Rows:
+    """The canonical rows of the tables for these tenants. Needs a transaction: it reads through cursors."""
+    chosen = list(tenant_ids)
+    series = {
+        (row["shard"], row["series_id"]): RowName(
+            "h", row["tenant_id"], row["metric"], row["grouping"], tuple(row["dimensions"]), 0
+        )
+        for row in await connection.fetch(SQL["canonical_series"], chosen)
+    }
+    members: Members = defaultdict(list)
+    async for row in connection.cursor(SQL["canonical_members"], chosen, prefetch=1_000):
+        grain: Grain = "h" if row["grain"] == b"h" else "d"
+        members[grain, row["shard"], row["series_id"], row["bucket"]].append(row["members"])
+    rows: Rows = {}
+
+    def put(key: tuple[Grain, int, int, int], tenant_id: int, measures: Measures) -> None:
+        unnamed = RowName("h", tenant_id, "(no such series)", 0, (), 0)
+        name = series.get((key[1], key[2]), unnamed)._replace(grain=key[0], bucket=key[3])
+        add(rows, admitted.cut(catalogue, name, day_of(name.tenant_id, name.bucket)), measures)
+
+    for grain, query in QUERIES.items():
+        async for row in connection.cursor(SQL[f"canonical_{query}"], chosen, prefetch=1_000):
+            measures = stored_measures(row)
+            key = (grain, row["shard"], row["series_id"], row["bucket"])
+            measures.members = union(members.pop(key, []))
+            put(key, row["tenant_id"], measures)
+    for key, parts in members.items():
+        # Members of a row that is not there are kept, so that the comparison names them.
+        put(key, 0, Measures(members=union(parts)))
+    return rows

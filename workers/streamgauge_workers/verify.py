@@ -1,0 +1,207 @@
+"""Prove the tables: recompute all of them from the event log and compare, row by row.
+
+What is compared is one snapshot, so the pipeline may go on meanwhile. Every difference names its row.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import orjson
+from asyncpg import Record
+
+from streamgauge.database import Connection
+from streamgauge.outcomes import Outcome
+from streamgauge.ranges import Ranges
+from streamgauge.summaries.measures import Measures
+from streamgauge.summaries.rollups import Catalogue
+from streamgauge_workers import canonical
+from streamgauge_workers.admissions import Cell
+from streamgauge_workers.canonical import Admitted, DayOf, RowName, Rows
+from streamgauge_workers.queries import SQL
+from streamgauge_workers.recount import LedgerKey, Recount, recount
+from streamgauge_workers.tenants import Tenants
+
+TABLES = {"h": "hourly_summary", "d": "daily_summary"}
+SCALARS = ("count", "errors", "observed", "sum", "min", "max")
+
+
+@dataclass(slots=True)
+class Compared:
+    """One table: how many rows were compared, and every difference, each naming its row."""
+
+    table: str
+    rows: int = 0
+    differences: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Verification:
+    """The result: what was covered and how every table fared."""
+
+    entries: int
+    events: int
+    applied_from: datetime | None
+    applied_to: datetime | None
+    occurred_from: datetime | None
+    occurred_to: datetime | None
+    tables: list[Compared]
+
+    @property
+    def differences(self) -> list[str]:
+        """All differences."""
+        return [difference for table in self.tables for difference in table.differences]
+
+
+async def verify(connection: Connection, catalogue: Catalogue, limit: int) -> Verification:
+    """Compare every table with the event log and remember the outcome for the tenants (`verifications`)."""
+    async with connection.transaction(isolation="repeatable_read", readonly=True):
+        tenants = Tenants()
+        await tenants.load(connection)
+        ids = list(tenants.by_id)
+        covered = await connection.fetchrow(SQL["log_range"])
+        assert covered is not None  # noqa: S101 - an aggregate always has its one row
+        positions = await connection.fetch(SQL["positions"])
+        dictionary = await connection.fetch(SQL["actors"], ids)
+        actors = {(row["tenant_id"], row["pseudonym"]): row["actor_id"] for row in dictionary}
+        expected = await recount(connection, tenants, catalogue, limit, actors)
+        calendars = DayOf({tenant_id: tenant.scope.calendar for tenant_id, tenant in tenants.by_id.items()})
+        admitted = Admitted(limit)
+        for row in await connection.fetch(SQL["canonical_admissions"], ids):
+            admitted.offer(Cell(row["tenant_id"], row["dimension"], row["day"]), row["value"], row["rank"])
+        stored = await canonical.stored(connection, ids, catalogue, admitted, calendars)
+        tables = [
+            Compared("event_log", expected.entries + len(expected.damaged), expected.damaged),
+            *_compare_summaries(expected.rows, stored, tenants),
+            _compare_actors(expected, actors),
+            await _compare_ledger(connection, expected),
+            await _compare_lanes(connection, expected),
+        ]
+    result = Verification(
+        expected.entries,
+        expected.events,
+        covered["first"],
+        covered["last"],
+        covered["first_at"],
+        covered["last_at"],
+        tables,
+    )
+    await _remember(connection, tenants, expected.rows, positions, result)
+    return result
+
+
+def _compare_summaries(expected: Rows, stored: Rows, tenants: Tenants) -> Iterator[Compared]:
+    for grain, table in TABLES.items():
+        scalars, histograms, sets = (
+            Compared(table),
+            Compared(f"{table}.histogram"),
+            Compared(f"summary_members ({table})"),
+        )
+        names = {name for name in expected.keys() | stored.keys() if name.grain == grain}
+        for name in sorted(names):
+            shown, want, have = _name(name, tenants), expected.get(name), stored.get(name)
+            if want is None or have is None:
+                missing = "is there, though no event belongs to it" if want is None else "is missing"
+                scalars.differences.append(f"{table} {shown} {missing}")
+                continue
+            scalars.rows += 1
+            histograms.rows += want.histogram is not None
+            sets.rows += bool(want.members)
+            scalars.differences += [f"{table} {shown}: {difference}" for difference in _scalars(want, have)]
+            if want.histogram != have.histogram:
+                histograms.differences.append(f"{table} {shown}: the histogram differs")
+            if want.members != have.members:
+                extra, lacking = len(have.members - want.members), len(want.members - have.members)
+                sets.differences.append(
+                    f"summary_members of {table} {shown}: {extra} too many, {lacking} missing"
+                )
+        yield from (scalars, histograms, sets)
+
+
+def _scalars(want: Measures, have: Measures) -> Iterator[str]:
+    for scalar in SCALARS:
+        if getattr(want, scalar) != getattr(have, scalar):
+            yield f"{scalar} is {getattr(have, scalar)}, the event log gives {getattr(want, scalar)}"
+
+
+def _compare_actors(expected: Recount, actors: dict[tuple[int, bytes], int]) -> Compared:
+    compared = Compared("actors", len(actors))
+    for tenant_id, pseudonym in sorted(expected.unknown_actors):
+        compared.differences.append(
+            f"actors: tenant {tenant_id} lacks pseudonym {pseudonym.hex()} of the event log"
+        )
+    uses = Counter((tenant_id, actor_id) for (tenant_id, _), actor_id in actors.items())
+    for (tenant_id, actor_id), count in uses.items():
+        if count > 1:
+            compared.differences.append(
+                f"actors: tenant {tenant_id} gave id {actor_id} to {count} pseudonyms"
+            )
+    return compared
+
+
+async def _compare_ledger(connection: Connection, expected: Recount) -> Compared:
+    want: Counter[LedgerKey] = Counter(expected.ledger)
+    for row in await connection.fetch(SQL["dead_entries"]):
+        want[0, row["hour"], Outcome("dead_lettered", row["reason"])] += row["events"]
+    have: Counter[LedgerKey] = Counter()
+    for row in await connection.fetch(SQL["ledger"]):
+        have[row["tenant_id"], row["hour"], Outcome(row["outcome"], row["reason"])] += row["events"]
+    compared = Compared("outcome_ledger", len(have))
+    for key in sorted(want.keys() | have.keys(), key=str):
+        if want[key] != have[key]:
+            tenant_id, hour, outcome = key
+            name = f"tenant {tenant_id} hour {hour:%Y-%m-%dT%H}Z {' '.join(filter(None, outcome))}"
+            compared.differences.append(
+                f"outcome_ledger {name}: {have[key]} events, the event log gives {want[key]}"
+            )
+    return compared
+
+
+async def _compare_lanes(connection: Connection, expected: Recount) -> Compared:
+    """What lanes have done is what the log and the dead letters hold of them; forgotten lanes have no row any more."""
+    done = {key: ranges.copy() for key, ranges in expected.done.items()}
+    for row in await connection.fetch(SQL["dead_numbers"]):
+        done.setdefault((row["shard"], row["lane"]), Ranges()).add(
+            row["number"], row["number"] + row["events"]
+        )
+    compared = Compared("lanes")
+    for row in await connection.fetch(SQL["lanes_done"]):
+        compared.rows += 1
+        have = Ranges((each.lower, each.upper) for each in row["done"])
+        want = done.get((row["shard"], row["lane"]), Ranges())
+        if have != want:
+            name = f"lanes shard {row['shard']} lane {row['lane'].hex()}"
+            compared.differences.append(f"{name}: done is {list(have)}, the event log holds {list(want)}")
+    return compared
+
+
+async def _remember(
+    connection: Connection,
+    tenants: Tenants,
+    expected: Rows,
+    positions: Sequence[Record],
+    result: Verification,
+) -> None:
+    at = orjson.dumps(
+        {str(row["shard"]): [row["position_ms"], row["position_seq"]] for row in positions}
+    )
+    days: dict[int, list[int]] = {}
+    for name in expected:
+        if name.grain == "d":
+            days.setdefault(name.tenant_id, []).append(name.bucket)
+    for tenant_id, tenant in tenants.by_id.items():
+        buckets = days.get(tenant_id)
+        first = tenant.scope.calendar.date_of(min(buckets)) if buckets else None
+        last = tenant.scope.calendar.date_of(max(buckets)) if buckets else None
+        await connection.execute(
+            SQL["verification_store"], tenant_id, first, last, at.decode(), len(result.differences)
+        )
+
+
+def _name(name: RowName, tenants: Tenants) -> str:
+    tenant = tenants.by_id.get(name.tenant_id)
+    calendar = tenant.scope.calendar if tenant else None
+    bucket = calendar.local_iso(name.bucket) if calendar else str(name.bucket)
+    owner = tenant.name if tenant else str(name.tenant_id)
+    return f"tenant {owner} metric {name.metric} {list(name.dimensions)} at {bucket}"
