@@ -1,12 +1,15 @@
-"""Make .venv with the pinned packages: called by `./run` when it is missing or out of date. Standard library only.
+"""Make .venv with the pinned packages; `./run` calls it when that is missing or outdated.
+
+Standard library only.
 
     python requirements/install.py run|dev
 
-Nothing that is not pinned with its hash is downloaded: pip comes with Python, pip fetches uv, uv fetches the rest (pip does, when
-uv cannot be had), and the project itself is built by the pinned hatchling. Packages somebody added by hand stay.
+Nothing that is not pinned with its hash is downloaded: pip comes with Python, pip fetches uv, uv fetches the
+rest (pip does, when uv cannot be had), and the project itself is built by the pinned hatchling. Packages
+somebody added by hand stay.
 
-The environment is marked incomplete while it is worked on and stamped at the end, so an interrupted start is started over, and a
-lock lets two of them follow each other.
+The environment is marked incomplete while it is worked on and stamped at the end, so an interrupted start is
+started over, and a lock lets two of them follow each other.
 """
 
 import contextlib
@@ -25,7 +28,8 @@ REQUIREMENTS = ROOT / "requirements"
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 INCOMPLETE = VENV / "incomplete"
-#: uv as it is; with the certificates of the system, which a company's proxy may need; and for a user without a home.
+#: uv as it is; with the certificates of the system, which a company's proxy may need; and for a user without
+#: a home.
 UV_ATTEMPTS: tuple[dict[str, str], ...] = (
     {},
     {"UV_SYSTEM_CERTS": "1"},
@@ -61,7 +65,7 @@ def main(kind: str) -> None:
 
 
 def install(kind: str) -> None:
-    """Install the packages, then the project itself as editable, without resolving or downloading anything more for it."""
+    """Install the packages, then the project itself as editable, which downloads nothing more."""
     packages = ["--require-hashes"]
     for name in (kind, "build"):
         packages += ["-r", str(REQUIREMENTS / f"{name}.txt")]
@@ -94,7 +98,7 @@ def uv_program() -> str:
 
 
 def pip_from_python() -> dict[str, str]:
-    """Variables that let `-m pip` use the wheel of Python's ensurepip without installing it, which takes seconds."""
+    """Variables that let `-m pip` use the wheel of ensurepip as it is: installing it takes seconds."""
     if has_pip():
         return {}
     for folder in (Path(ensurepip.__file__).parent / "_bundled", Path("/usr/share/python-wheels")):

@@ -1,4 +1,4 @@
-"""Real servers for the tests: one Valkey and one PostgreSQL per session, started when the first test asks for them."""
+"""Real servers for the tests: one Valkey and one PostgreSQL per session, started when first asked for."""
 
 import asyncio
 import itertools
@@ -19,7 +19,10 @@ _numbers = itertools.count(1)
 
 @pytest.fixture(scope="session")
 def stack() -> Iterator[Stack]:
-    """Both servers over a directory of their own, without durability. Started in the main thread, as `tether` wants it."""
+    """Both servers over a directory of their own, without durability.
+
+    Started in the main thread, as `tether` wants it.
+    """
     with tempfile.TemporaryDirectory(prefix="streamgauge-tests-") as directory:
         running = Stack(Path(directory), ephemeral=True)
         asyncio.run(running.start())

@@ -1,6 +1,7 @@
 """What `./run test` runs: lint, types, and every suite of tests with coverage, then a table of what it took.
 
-Arguments go to pytest: then only that runs, and coverage is not asked for. The last line is always `N passed, N failed, N skipped`.
+Arguments go to pytest: then only that runs, and coverage is not asked for. The last line is always `N passed,
+N failed, N skipped`.
 """
 
 import json
@@ -94,7 +95,7 @@ def pytest(name: str, arguments: list[str], work: Path, *, measured: bool = True
 
 
 def coverage_suffices(work: Path) -> bool:
-    """Combine what all processes of all suites recorded, print both figures, and compare them with what is asked."""
+    """Combine what all processes of all suites recorded, and compare both figures with what is asked."""
     title("coverage")
     data = {"COVERAGE_FILE": str(work / "coverage")}
     report = work / "coverage.json"

@@ -29,7 +29,10 @@ def freeze(events: Sequence[Event]) -> bytes:
     if not 0 < n <= MAX_EVENTS:
         raise InputError(f"a frame holds 1 to {MAX_EVENTS} events, not {n}", "events")
     header: dict[str, object] = {"n": n}
-    parts = [_pack("q", [event.occurred_at for event in events])]
+    try:
+        parts = [_pack("q", [event.occurred_at for event in events])]
+    except (OverflowError, TypeError) as error:
+        raise InputError(f"a time is whole microseconds in 64 bits: {error}", "occurred_at") from None
     for field in ("name", "tenant", "source"):
         values, codes = _encode([getattr(event, field) for event in events])
         header[field] = values
@@ -48,12 +51,17 @@ def freeze(events: Sequence[Event]) -> bytes:
             parts.append(_pack("H", codes))
     keys = [(row, event.key) for row, event in enumerate(events) if event.key is not None]
     if keys:
+        if any(len(key) != KEY_BYTES for _, key in keys):
+            raise InputError(f"the id of a keyed event has {KEY_BYTES} bytes", "key")
         header["keys"] = len(keys)
         parts += [_pack("H", [row for row, _ in keys]), b"".join(key for _, key in keys)]
     header["columns"] = [
         _property(name, kind, rows, values, n, parts) for name, kind, rows, values in _properties(events)
     ]
-    head = orjson.dumps(header)
+    try:
+        head = orjson.dumps(header)
+    except orjson.JSONEncodeError as error:
+        raise InputError(f"a text cannot be written as UTF-8: {error}", "events") from None
     return b"".join([bytes([VERSION]), len(head).to_bytes(4, "little"), head, *parts])
 
 

@@ -8,12 +8,13 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from redis.asyncio import Connection, ConnectionPool, Redis
+from redis.asyncio.connection import parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
 
 from streamgauge.entry import EntryId, Fields, Record, decode_all, encode
-from streamgauge.errors import ServerError
+from streamgauge.errors import ServerError, SettingsError
 from streamgauge.stream import Backlog, History, Reading, stream_key
 
 #: How long a server may take to answer, in seconds, beyond the time it was asked to block.
@@ -83,7 +84,13 @@ class RedisStream:
     def __init__(
         self, url: str, prefix: str, generation: int, shards: int, patience: float = PATIENCE
     ) -> None:
-        """`url` as redis-py takes it (redis, rediss, unix); `patience` in seconds."""
+        """`url` as redis-py takes it (redis, rediss, unix); `patience` in seconds. Raises SettingsError."""
+        try:
+            parse_url(url)
+        except ValueError:  # its text may repeat the URL, and so a password
+            raise SettingsError(
+                "the Redis URL must start with redis://, rediss:// or unix:// and be valid"
+            ) from None
         self._url = url
         self._prefix = prefix
         self._patience = patience

@@ -1,7 +1,8 @@
 """What can be configured, and where each value comes from.
 
-One frozen object, standard library only: a host application imports this module. `Settings.from_environ` reads environment
-variables; the metadata of each field (`env`, `doc`, `range`) is the one description of it, which `.env.example` repeats.
+One frozen object, standard library only: a host application imports this module. `Settings.from_environ`
+reads environment variables; the metadata of each field (`env`, `doc`, `range`) is the one description of it,
+which `.env.example` repeats.
 """
 
 import dataclasses
@@ -18,13 +19,14 @@ LOG_LEVELS = ("debug", "info", "warning", "error")
 REDIS_SCHEMES = {"redis": "redis", "rediss": "rediss", "unix": "unix", "valkey": "redis", "valkeys": "rediss"}
 POSTGRES_SCHEMES = {"postgresql": "postgresql", "postgres": "postgresql"}
 _WORKER_PORT_OFFSET = 2
-# To the last "@": passwords pasted without escaping hold all sorts of characters, and hiding too much does no harm.
+# To the last "@": passwords pasted without escaping hold all sorts of characters, and hiding too much does no
+# harm.
 _USER_PASSWORD = re.compile(r"(?<=://)([^/?#@:]*):.*@", re.DOTALL)
 _QUERY_PASSWORD = re.compile(r"(?<=[?&])(password=)[^&#]*", re.IGNORECASE)
 
 
 def _setting(default: Any, *env: str, doc: str, allowed: tuple[int, int] | None = None) -> Any:
-    """A field with its variables, in order of precedence, its meaning, and for numbers the least and the greatest value."""
+    """A field with its variables in order of precedence, its meaning, and for numbers their range."""
     return dataclasses.field(default=default, metadata={"env": env, "doc": doc, "range": allowed})
 
 
@@ -40,15 +42,16 @@ class Settings:
         None,
         "STREAMGAUGE_REDIS_URL",
         "REDIS_URL",
-        doc="Redis >= 7.0 or Valkey >= 7.2, as redis://, rediss:// or unix://. Without it, and without REDIS_HOST "
-        "(with REDIS_PORT, REDIS_DB, REDIS_PASSWORD), a local Valkey is started in the data directory.",
+        doc="Redis >= 7.0 or Valkey >= 7.2, as redis://, rediss:// or unix://. Without it, and without "
+        "REDIS_HOST (with REDIS_PORT, REDIS_DB, REDIS_PASSWORD), a local Valkey is started in the data "
+        "directory.",
     )
     database_url: str | None = _setting(
         None,
         "STREAMGAUGE_DATABASE_URL",
         "DATABASE_URL",
-        doc="PostgreSQL >= 14, as postgresql:// (postgres:// and postgresql+asyncpg:// are understood). Without it a "
-        "local PostgreSQL is started in the data directory.",
+        doc="PostgreSQL >= 14, as postgresql:// (postgres:// and postgresql+asyncpg:// are understood). "
+        "Without it a local PostgreSQL is started in the data directory.",
     )
     # Not shared mutable state: `_setting` returns a field of its own, and paths are immutable.
     data_dir: Path = _setting(  # noqa: RUF009
@@ -75,7 +78,7 @@ class Settings:
     stream_prefix: str = _setting(
         "streamgauge",
         "STREAMGAUGE_STREAM_PREFIX",
-        doc="What the names of all our keys in Redis begin with: 1 to 64 letters, digits, '_', '-', '.' or ':'.",
+        doc="What the names of our keys in Redis begin with: 1 to 64 letters, digits, '_', '-', '.' or ':'.",
     )
     max_lateness_days: int = _setting(
         7,
@@ -104,7 +107,8 @@ class Settings:
     trim_lag_seconds: int = _setting(
         600,
         "STREAMGAUGE_TRIM_LAG_SECONDS",
-        doc="Seconds of processed entries kept in the streams. Set it above the newest data a restore of PostgreSQL may lose.",
+        doc="Seconds of processed entries kept in the streams. Set it above the newest data a restore of "
+        "PostgreSQL may lose.",
         allowed=(0, 604_800),
     )
     stream_max_bytes: int = _setting(
@@ -117,8 +121,8 @@ class Settings:
     keyring: Path = _setting(  # noqa: RUF009 - as above
         Path(),
         "STREAMGAUGE_KEYRING",
-        doc="File with the keys pseudonyms are made with. Back it up apart from the database. Default: keyring.json in the "
-        "data directory.",
+        doc="File with the keys pseudonyms are made with. Back it up apart from the database. "
+        "Default: keyring.json in the data directory.",
     )
 
     def __post_init__(self) -> None:
@@ -137,7 +141,7 @@ class Settings:
             _check_range("STREAMGAUGE_WORKER_PORT (the port + 2)", self.worker_port, (1, 65535))
         if self.worker_port == self.port:
             raise SettingsError(
-                f"STREAMGAUGE_WORKER_PORT and STREAMGAUGE_PORT are both {self.port}: give them different ports"
+                f"STREAMGAUGE_WORKER_PORT and STREAMGAUGE_PORT are both {self.port}: let them differ"
             )
         if self.keyring == Path():
             settle(self, "keyring", self.data_dir / "keyring.json")
@@ -149,7 +153,8 @@ class Settings:
             )
         if not re.fullmatch(r"[A-Za-z0-9_.:-]{1,64}", self.stream_prefix):
             raise SettingsError(
-                f"STREAMGAUGE_STREAM_PREFIX is {self.stream_prefix!r}: use 1 to 64 letters, digits, '_', '-', '.' or ':'"
+                f"STREAMGAUGE_STREAM_PREFIX is {self.stream_prefix!r}: "
+                "use 1 to 64 letters, digits, '_', '-', '.' or ':'"
             )
         if not self.host or any(character.isspace() for character in self.host):
             raise SettingsError(f"STREAMGAUGE_HOST is {self.host!r}: give an address or a host name")
@@ -160,7 +165,8 @@ class Settings:
 
         Args:
             environ: usually `os.environ`.
-            overrides: values by field name, such as options of a command line; they win, and `None` means not given.
+            overrides: values by field name, such as options of a command line; they win, and `None` means not
+                given.
         """
         values: dict[str, Any] = {}
         for field in dataclasses.fields(cls):

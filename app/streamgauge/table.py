@@ -15,7 +15,7 @@ import orjson
 
 from streamgauge.errors import FrameError, NewerFrameError
 from streamgauge.event import PSEUDONYM_BYTES, Event
-from streamgauge.frame import KEY_BYTES, VERSION
+from streamgauge.frame import KEY_BYTES, MAX_EVENTS, VERSION
 
 T = TypeVar("T")
 Ints: TypeAlias = npt.NDArray[np.int64]
@@ -137,12 +137,14 @@ def thaw(payload: bytes) -> Table:
 
 def _read(header: dict[str, Any], cursor: _Cursor) -> Table:
     n = header["n"]
+    if type(n) is not int or not 0 < n <= MAX_EVENTS:
+        raise ValueError(f"it says that it holds {n!r} events")
     occurred_at = cursor.take("<i8", n)
     name, tenant, source = (_labels(header[field], n, cursor) for field in ("name", "tenant", "source"))
     actors = cursor.blobs(PSEUDONYM_BYTES, header["actors"])
     actor = Labels(actors, _optional(len(actors), n, cursor))
     session, group, device = (
-        Labels(values := header.get(field, []), _optional(len(values), n, cursor))
+        Labels(values := _texts(header.get(field, [])), _optional(len(values), n, cursor))
         for field in ("session", "group", "device")
     )
     key_count = header.get("keys", 0)
@@ -154,7 +156,14 @@ def _read(header: dict[str, Any], cursor: _Cursor) -> Table:
     return Table(n, occurred_at, name, tenant, source, actor, session, group, device, key_rows, keys, columns)
 
 
+def _texts(values: list[str]) -> list[str]:
+    if type(values) is not list or not {type(value) for value in values} <= {str}:
+        raise ValueError("a dictionary holds something else than texts")
+    return values
+
+
 def _labels(values: list[str], n: int, cursor: _Cursor) -> Labels:
+    _texts(values)
     if len(values) == 1:
         return Labels(values, np.zeros(n, np.int32))
     return Labels(values, _checked(cursor.take("<u2", n).astype(np.int32), len(values)))
@@ -167,14 +176,15 @@ def _optional(count: int, n: int, cursor: _Cursor) -> Codes:
 
 
 def _column(entry: list[Any], n: int, cursor: _Cursor) -> Column:
-    _, kind, count = entry[:3]
+    name, kind, count = entry[:3]
+    _texts([name])
     rows = np.arange(n) if count < 0 else cursor.take("<u2", count).astype(np.int64)
-    if len(rows) and int(rows[-1]) >= n:
-        raise ValueError("a column names a row that is not there")
+    if len(rows) and (int(rows[-1]) >= n or (rows[1:] <= rows[:-1]).any()):
+        raise ValueError("a column names a row that is not there, or rows out of order")
     values = cursor.take(DTYPES[kind], len(rows))
     if kind != "s":
         return Column(rows, values)
-    return Column(rows, _checked(values.astype(np.int32), len(entry[3])), entry[3])
+    return Column(rows, _checked(values.astype(np.int32), len(_texts(entry[3]))), entry[3])
 
 
 def _checked(codes: Codes, size: int) -> Codes:

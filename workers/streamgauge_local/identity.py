@@ -12,8 +12,8 @@ _UNPRIVILEGED = ("postgres", "nobody")
 def identities_for(data_dir: Path) -> list[str]:
     """What to try, best first: the owner of existing data has to stay its owner.
 
-    An ordinary user runs servers as itself. Root uses a user namespace, and where that is forbidden (many containers) an
-    unprivileged user.
+    An ordinary user runs servers as itself. Root uses a user namespace, and where that is forbidden (many
+    containers) an unprivileged user.
     """
     if os.geteuid() != 0:
         return [tether.SAME]

@@ -18,7 +18,8 @@ def open_for_append(path: Path) -> BinaryIO:
 def rotate(path: Path, most_bytes: int = MOST_BYTES) -> bool:
     """Move what a log holds to `<name>.1` when it is longer than `most_bytes`; whether it was.
 
-    The file itself is emptied, not renamed: whoever appends to it keeps doing so. Lines written in between are lost.
+    The file itself is emptied, not renamed: whoever appends to it keeps doing so. Lines written in between
+    are lost.
     """
     if not path.exists() or path.stat().st_size <= most_bytes:
         return False

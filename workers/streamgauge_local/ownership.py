@@ -20,7 +20,8 @@ from typing import Self
 from streamgauge.errors import ServerError, SettingsError
 from streamgauge_local.tether import is_alive
 
-#: What a data directory may hold. One with other things in it is somebody's, and we do not close it to others.
+#: What a data directory may hold. One with other things in it is somebody's, and we do not close it to
+#: others.
 KNOWN_ENTRIES = frozenset(
     {
         "lock",
@@ -40,7 +41,10 @@ _POLL_SECONDS = 0.05
 
 @dataclasses.dataclass(frozen=True)
 class Record:
-    """What the owner tells others. The addresses are empty until the servers are ready, or when it does not run that server."""
+    """What the owner tells others.
+
+    The addresses are empty until the servers are ready, or when it does not run that server.
+    """
 
     pid: int
     role: str
@@ -111,8 +115,8 @@ class Ownership:
         while not self._owner.try_exclusive():
             if time.monotonic() > deadline:
                 raise ServerError(
-                    f"The data directory {self.directory} is in use by {self._owner_in_words()}: stop that, or give another "
-                    "--data-dir and --port"
+                    f"The data directory {self.directory} is in use by {self._owner_in_words()}: "
+                    "stop that, or give another --data-dir and --port"
                 )
             await asyncio.sleep(_POLL_SECONDS)
 

@@ -18,7 +18,8 @@ from streamgauge_local.process import Process, end_leftovers
 USER = DATABASE = "streamgauge"
 #: Room a new cluster takes, with its first write-ahead segments, in bytes.
 ROOM_NEEDED = 128 * 1024 * 1024
-# Immediate shutdown: a fast one writes a checkpoint first, which may take longer than the five seconds we promise.
+# Immediate shutdown: a fast one writes a checkpoint first, which may take longer than the five seconds we
+# promise.
 _DEATH = signal.SIGQUIT
 _INITDB_SECONDS, _START_SECONDS = 120.0, 300.0
 # For a small machine shared with other programs. Committed means on disk here.
@@ -42,7 +43,7 @@ _EPHEMERAL_SETTINGS = {"fsync": "off", "synchronous_commit": "off", "full_page_w
 
 
 class LocalPostgres:
-    """One PostgreSQL server. `start` makes the cluster when there is none, and the database `streamgauge` in it.
+    """One PostgreSQL server; `start` makes the cluster and the database `streamgauge` when there are none.
 
     Args:
         data_dir: directory of the cluster; made when missing.
@@ -81,7 +82,8 @@ class LocalPostgres:
         """Start and wait until it answers.
 
         Raises:
-            ServerError: no program works, the data are of another major version, or the directory cannot be used.
+            ServerError: no program works, the data are of another major version, or the directory cannot be
+                used.
         """
         made_by = self._made_by()
         await self._end_predecessor()
@@ -141,7 +143,7 @@ class LocalPostgres:
             raise
 
     async def _initdb(self, program: Program, who: str) -> None:
-        """Make the cluster beside its place and move it there whole: an interrupted one is never taken for data."""
+        """Make the cluster beside its place and move it there whole: half of one is never taken for data."""
         free = shutil.disk_usage(self.data_dir.parent).free
         if free < ROOM_NEEDED:
             raise ServerError(
@@ -203,8 +205,8 @@ class LocalPostgres:
             await end_leftovers(self.data_dir)
         except TimeoutError as error:
             raise ServerError(f"A PostgreSQL of an earlier run does not end: {error}") from error
-        # No server works in there, so the number in it belongs to nobody or to a stranger, and PostgreSQL would refuse to start
-        # if a process of ours happened to have that number now.
+        # No server works in there, so the number in it belongs to nobody or to a stranger, and PostgreSQL
+        # would refuse to start if a process of ours happened to have that number now.
         (self.data_dir / "postmaster.pid").unlink(missing_ok=True)
 
     def _made_by(self) -> int | None:
@@ -244,7 +246,8 @@ class LocalPostgres:
         found = ", ".join(f"{program.version} ({program.origin})" for program in others)
         tried = "".join(f"\n  {candidate.origin}: {reason}" for candidate, reason in failures)
         return ServerError(
-            f"The data in {self.data_dir} were made by PostgreSQL {made_by}, and the servers found here are {found}.{tried}\n"
-            f"To fix it: install PostgreSQL {made_by} (apt-get install postgresql-{made_by}), or give another --data-dir, or "
-            f"move the data with pg_dump of version {made_by}."
+            f"The data in {self.data_dir} were made by PostgreSQL {made_by}, "
+            f"and the servers found here are {found}.{tried}\n"
+            f"To fix it: install PostgreSQL {made_by} (apt-get install postgresql-{made_by}), "
+            f"or give another --data-dir, or move the data with pg_dump of version {made_by}."
         )

@@ -1,4 +1,4 @@
-"""Processes of ours: starting them tied to us, stopping them in steps, and finding those a killed predecessor left."""
+"""Processes of ours: starting them tied to us, stopping them, and finding those a predecessor left."""
 
 import asyncio
 import os
@@ -37,7 +37,7 @@ class Process:
         self._log_start = log.stat().st_size if log.exists() else 0
         # A session of its own, so that Ctrl-C in the terminal reaches us alone and we stop things in order.
         with logs.open_for_append(log) as output:
-            self._process = subprocess.Popen(  # noqa: S603 - the callers run servers they found, and ourselves
+            self._process = subprocess.Popen(  # noqa: S603 - servers we found, and ourselves
                 tether.command(command, death_signal, identity),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -75,7 +75,10 @@ class Process:
         return True
 
     async def stop(self, *steps: tuple[signal.Signals, float]) -> None:
-        """Send each signal in turn and give it its seconds, then kill. Being cancelled means: kill at once."""
+        """Send each signal in turn and give it its seconds, then kill.
+
+        Being cancelled means: kill at once.
+        """
         try:
             for number, seconds in steps:
                 self.send(number)
@@ -94,7 +97,7 @@ def minimal_environment() -> dict[str, str]:
 
 
 def servers_in(directory: Path) -> list[int]:
-    """Numbers of the server processes working in this data directory: theirs is the current directory they changed to.
+    """Numbers of the server processes working in this data directory: they have changed to it.
 
     A shell or an editor standing in the directory is not a server and not listed.
     """
@@ -119,7 +122,10 @@ def _name_of(entry: Path) -> str:
 
 
 def _servers_in_by_arguments(directory: Path) -> list[int]:
-    """The same without /proc (macOS): by the directory in the command line. Written from the manual, never tried."""
+    """The same without /proc (macOS): by the directory in the command line.
+
+    Written from the manual, never tried.
+    """
     # Fixed arguments, and `ps` is where POSIX says.
     listing = subprocess.run(
         ["/bin/ps", "-axo", "pid=,comm=,args="], capture_output=True, text=True, check=False
@@ -134,7 +140,7 @@ def _servers_in_by_arguments(directory: Path) -> list[int]:
 
 
 async def end_leftovers(directory: Path, patience: float = 5.0, limit: float = 10.0) -> None:
-    """Wait for servers that a killed predecessor left in `directory`; kill them when they outstay `patience` seconds.
+    """Wait for servers that a killed predecessor left in `directory`; kill them after `patience` seconds.
 
     Call it holding the data directory's lock only: then nobody alive can own them.
 

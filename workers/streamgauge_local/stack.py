@@ -20,7 +20,8 @@ from streamgauge_local.valkey import LocalValkey
 Role = Literal["command", "up"]
 Prepare = Callable[[str], Awaitable[object]]
 _SOCKET_PREFIX = "sg-"
-# sockaddr_un holds 104 bytes on macOS and 108 on Linux; the longest name below is /postgres/.s.PGSQL.5432.lock
+# sockaddr_un holds 104 bytes on macOS and 108 on Linux; the longest name below is
+# /postgres/.s.PGSQL.5432.lock
 _LONGEST_TEMPORARY = 104 - len("/sg-xxxxxxxx/postgres/.s.PGSQL.5432.lock") - 1
 
 
@@ -28,8 +29,9 @@ _LONGEST_TEMPORARY = 104 - len("/sg-xxxxxxxx/postgres/.s.PGSQL.5432.lock") - 1
 class Endpoints:
     """Where the servers are.
 
-    `source` says whether the addresses were given, belong to servers another process runs, or to servers started for us
-    (when at least one of them was). `database_is_ours` says that this process started PostgreSQL, and so answers for its schema.
+    `source` says whether the addresses were given, belong to servers another process runs, or to servers
+    started for us (when at least one of them was). `database_is_ours` says that this process started
+    PostgreSQL, and so answers for its schema.
     """
 
     redis_url: str
@@ -142,13 +144,15 @@ class Stack:
 async def open_stack(
     settings: Settings, role: Role, prepare: Prepare | None = None
 ) -> AsyncIterator[Endpoints]:
-    """Servers for the time of the context: the given ones, those of a running `streamgauge up`, or ones started for it.
+    """Servers for the time of the context: the given ones, those of a running `up`, or ones we start.
 
     Args:
         settings: given addresses win; for a missing one a local server is used.
-        role: "up" insists on running the servers itself and stops them at the end whoever uses them; a "command" uses those of
-            another process when there are any, and otherwise keeps its own running while other commands use them.
-        prepare: called with the database's address, before others see it, when PostgreSQL was started here: the migrations.
+        role: "up" insists on running the servers itself and stops them at the end whoever uses them; a
+            "command" uses those of another process when there are any, and otherwise keeps its own running
+            while other commands use them.
+        prepare: called with the database's address, before others see it, when PostgreSQL was started here:
+            the migrations.
 
     Raises:
         SettingsError: the data directory cannot be used.
@@ -216,8 +220,8 @@ def _joined(settings: Settings, record: Record) -> Endpoints:
     ):
         if not given and not theirs:
             raise ServerError(
-                f"Process {record.pid} runs the servers of this data directory, but no {name}, because it was given one: set "
-                f"{variable} as it has it"
+                f"Process {record.pid} runs the servers of this data directory, but no {name}, "
+                f"because it was given one: set {variable} as it has it"
             )
     return Endpoints(
         settings.redis_url or record.redis_url,
@@ -230,7 +234,8 @@ def _joined(settings: Settings, record: Record) -> Endpoints:
 def _make_socket_dir() -> Path:
     """A new directory, closed to others, whose path is short enough for sockets."""
     usual = tempfile.gettempdir()
-    parent = usual if len(os.fsencode(usual)) <= _LONGEST_TEMPORARY else "/tmp"  # noqa: S108 - a private one is made in it
+    # A private directory is made in it.
+    parent = usual if len(os.fsencode(usual)) <= _LONGEST_TEMPORARY else "/tmp"  # noqa: S108
     return Path(tempfile.mkdtemp(prefix=_SOCKET_PREFIX, dir=parent))
 
 

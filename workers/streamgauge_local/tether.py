@@ -1,16 +1,19 @@
-"""Start a program that ends when its parent ends, even by `kill -9`. Standard library only: this file is also run as a script.
+"""Start a program that ends when its parent ends, even by `kill -9`.
+
+Standard library only: this file is also run as a script.
 
     python -I -S tether.py PARENT_PID SIGNAL IDENTITY PROGRAM [ARGUMENT ...]
 
-On Linux the kernel sends SIGNAL to the program when the *thread* that started it ends (`PR_SET_PDEATHSIG`, prctl(2)), so start
-from a thread that lives as long as the program should: the main thread. Elsewhere a small watcher process looks twice a second
-whether the parent still lives, and sends the signal.
+On Linux the kernel sends SIGNAL to the program when the *thread* that started it ends (`PR_SET_PDEATHSIG`,
+prctl(2)), so start from a thread that lives as long as the program should: the main thread. Elsewhere a small
+watcher process looks twice a second whether the parent still lives, and sends the signal.
 
 IDENTITY is who the program runs as. PostgreSQL refuses to run as root, and there are two ways around it:
 
     same        as whoever started it
-    namespace   in a user namespace of its own, where we are user 1000: files stay ours, no account is needed (Linux only)
-    UID:GID     as another user; needs root, and that user must be able to reach the program and its data
+    namespace   in a user namespace of its own, where we are user 1000: files stay ours, no account is needed
+    (Linux only) UID:GID     as another user; needs root, and that user must be able to reach the program and
+    its data
 """
 
 import ctypes
@@ -55,7 +58,7 @@ def change_identity(identity: str) -> None:
 
 
 def tie_to_parent(parent: int, death_signal: int) -> None:
-    """Have the calling process get `death_signal` when `parent` ends; exits when that has happened already."""
+    """Have the calling process get `death_signal` when `parent` ends; exits when it has ended already."""
     try:
         _call("prctl", _PR_SET_PDEATHSIG, death_signal, 0, 0, 0)
     except (AttributeError, OSError):
@@ -66,7 +69,7 @@ def tie_to_parent(parent: int, death_signal: int) -> None:
 
 
 def watch_parent(parent: int, program: int, death_signal: int) -> None:
-    """Leave a process behind that signals `program` once `parent` is gone, and ends when either of them has."""
+    """Leave a process behind that signals `program` once `parent` is gone, and ends with either."""
     child = os.fork()
     if child:
         os.waitpid(child, 0)

@@ -124,7 +124,10 @@ class LocalValkey:
             await asyncio.sleep(0.01)
 
     def _answers(self) -> bool:
-        """Whether PING is answered by PONG: while it loads its data, it answers with an error. Blocks for a moment at most."""
+        """Whether PING is answered by PONG: while it loads its data, it answers with an error.
+
+        Blocks for a moment at most.
+        """
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
                 connection.settimeout(0.5)

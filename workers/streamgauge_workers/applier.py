@@ -4,10 +4,11 @@ Token, duplicates, acceptance, keys, event log, summaries, dead letters, ledger,
 the way is kept in caches that belong to the token; after any error the applier is thrown away with them.
 """
 
+import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import numpy as np
 
@@ -32,6 +33,7 @@ from streamgauge_workers.summariser import Summariser
 from streamgauge_workers.tenants import Tenants
 
 PARTITIONS_LOCK = 0x53475054  # "SGPT"
+PREPARE_EVERY = 600.0  # seconds; partitions are made at least a day ahead
 FORGET_MARGIN = timedelta(days=1)  # rule P10
 
 
@@ -60,12 +62,13 @@ class Applier:
         self.summariser = Summariser(shard, tenants, catalogue, settings.cardinality_limit)
         self.keys = EventKeys(shard, self.max_lateness)
         self.log = EventLog(shard)
+        self.prepare_due = float("-inf")
 
     async def prepare(self, connection: Connection) -> None:
         """Create the partitions that the next transactions need."""
-        now = datetime.now(UTC)
-        if self.keys.is_ready(now) and self.log.is_ready(now):
+        if time.monotonic() < self.prepare_due:
             return
+        self.prepare_due = time.monotonic() + PREPARE_EVERY
         async with connection.transaction():
             # CREATE TABLE IF NOT EXISTS still fails when two sessions create the same one at the same time.
             await connection.execute("SELECT pg_advisory_xact_lock($1)", PARTITIONS_LOCK)

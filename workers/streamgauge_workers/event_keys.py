@@ -22,15 +22,10 @@ class EventKeys:
     def __init__(self, shard: int, max_lateness: timedelta) -> None:
         self.shard = shard
         self.span = max_lateness + MARGIN
-        self.ready: set[int] = set()
 
     def period(self, now: datetime) -> int:
         """The number of the period that `now` lies in."""
         return int(now.timestamp() // self.span.total_seconds())
-
-    def is_ready(self, now: datetime) -> bool:
-        """Whether the partitions for events applied about `now` are known to be there."""
-        return {self.period(now), self.period(now) + 1} <= self.ready
 
     async def prepare(self, connection: Connection, now: datetime) -> None:
         """Create this and the next period's partitions, drop those before the previous one."""
@@ -44,7 +39,6 @@ class EventKeys:
         ):
             if int(row["relname"].removeprefix("event_keys_")) < current - 1:
                 await connection.execute(f"DROP TABLE IF EXISTS {row['relname']}")
-        self.ready = {current, current + 1}
 
     async def repeated(self, connection: Connection, table: Table, timely: Mask, now: datetime) -> Mask:
         """Which rows repeat a key that was applied already, or that a timely row of this table comes first with."""

@@ -44,12 +44,7 @@ class EventLog:
 
     def __init__(self, shard: int) -> None:
         self.shard = shard
-        self.ready: set[int] = set()
         self.compressor = zstandard.ZstdCompressor(level=COMPRESSION_LEVEL)
-
-    def is_ready(self, now: datetime) -> bool:
-        """Whether the partitions for entries applied about `now` are known to be there."""
-        return {now.date().toordinal(), now.date().toordinal() + 1} <= self.ready
 
     async def prepare(self, connection: Connection, now: datetime) -> None:
         """Create today's and tomorrow's partition."""
@@ -60,7 +55,6 @@ class EventLog:
                 f"CREATE TABLE IF NOT EXISTS {name} PARTITION OF event_log "
                 f"FOR VALUES FROM ('{day}') TO ('{day + timedelta(days=1)}')"
             )
-        self.ready = {today.toordinal(), today.toordinal() + 1}
 
     async def store(self, connection: Connection, entries: Sequence[Logged], now: datetime) -> None:
         """Append entries."""

@@ -9,12 +9,11 @@ import random
 import time
 from collections.abc import Sequence
 
-import asyncpg
 import structlog
 
 from streamgauge.database import Connection, Pool
-from streamgauge.entry import Batch, Entry, EntryId
-from streamgauge.errors import FencedError, NewerFrameError, ServerError
+from streamgauge.entry import Batch, Entry
+from streamgauge.errors import FencedError, NewerFrameError
 from streamgauge.settings import Settings
 from streamgauge.stream import Reader, StreamPort
 from streamgauge.summaries.fold import MOST_EVENTS
@@ -25,17 +24,14 @@ from streamgauge_workers.housekeeping import Housekeeping
 from streamgauge_workers.lag import Lag
 from streamgauge_workers.position import Position
 from streamgauge_workers.queries import SQL
+from streamgauge_workers.suspicion import Suspicion, transient
 from streamgauge_workers.tenants import Tenants
 
 BLOCK_MS = 500  # how long an idle read waits; also the longest a stop has to wait for it
-MOST_ENTRIES = 4_096  # of one read
+MOST_ENTRIES = 1_024  # of one read; bounds its memory when small entries are followed by large ones
 LONGEST_BACKOFF = 5.0  # seconds
 STOPPED_PAUSE = 30.0  # seconds between looks at a shard that holds a newer version's entries
-FAILURES_ALLOWED = 3  # of one entry in one process before it is dead-lettered
-CRASHES_SUSPECT, CRASHES_ALLOWED = 3, 20  # attempts without a commit, over processes
-
-# Class of SQLSTATE: connection, resources, intervention, system, rollback, lock. Nothing of it is the entries' fault.
-TRANSIENT_CLASSES = ("08", "53", "57", "58", "40", "55", "XX")
+LIKELY_EVENTS = 500.0  # per entry, until some were seen
 
 log = structlog.get_logger(__name__)
 
@@ -60,10 +56,9 @@ class ShardWorker:
         self.settings = settings
         self.limit = min(settings.batch_events, MOST_EVENTS)
         self.stopping = asyncio.Event()
-        self.events_per_entry = 1.0
+        self.events_per_entry = LIKELY_EVENTS
         self.lag = Lag(shard, stream)
-        self.careful_until: EntryId | None = None
-        self.failures: dict[EntryId, int] = {}
+        self.suspicion = Suspicion()
 
     async def run(self) -> None:
         """Apply until `stopping` is set. Raises nothing but cancellation."""
@@ -135,17 +130,14 @@ class ShardWorker:
             self.lag.caught_up()
             return position, armed
         entries = self._cut(position, reading.entries)
-        if armed and self.careful_until is None:
-            poison = None
-        else:
-            poison = await self._attempt(aside, entries)
         await applier.prepare(connection)
+        counted = not armed or self.suspicion.careful
+        poison = await self._attempt(aside, entries) if counted else None
         started = time.monotonic()
         try:
             applied = await applier.apply(connection, aside, position, entries, started, poison)
         except Exception as error:
-            if not transient(error):
-                self._suspect(entries)
+            self.suspicion.failed(entries, error, counted)
             raise
         self._succeeded(applied, entries, time.monotonic() - started)
         if applied.position.entry_id == entries[-1][0]:
@@ -156,11 +148,11 @@ class ShardWorker:
 
     async def _change_history(self, connection: Connection, position: Position, target: Position) -> Position:
         """Rule P7: the stream is not the one the position belongs to. Read all of it that is retained."""
-        metrics.EPOCHS.inc()
         self.lag.entries.rewound()
-        log.warning(
-            "history changed", shard=self.shard, epoch=target.epoch, known=position.history is not None
-        )
+        self.suspicion.forget()
+        if position.history is not None:
+            metrics.EPOCHS.inc()
+            log.warning("history changed", shard=self.shard, epoch=target.epoch)
         moved, _ = await position.swap(connection, target)
         return moved
 
@@ -168,9 +160,8 @@ class ShardWorker:
         """As many entries as one transaction takes; one at a time while something among them is suspect."""
         sizes = [record.n if isinstance(record, Batch) else 0 for _, record in entries]
         self.events_per_entry = max(sum(sizes) / len(sizes), 1.0)
-        if position.attempts >= CRASHES_SUSPECT and self.careful_until is None:
-            self.careful_until = entries[-1][0]
-        if self.careful_until is not None:
+        self.suspicion.look(entries, position.attempts)
+        if self.suspicion.careful:
             return entries[:1]
         total = 0
         for place, size in enumerate(sizes):
@@ -182,34 +173,13 @@ class ShardWorker:
     async def _attempt(self, aside: Connection, entries: Sequence[Entry]) -> str | None:
         """Count an attempt before making it; says why the entry is to be dead-lettered, if it is."""
         attempts = await aside.fetchval(SQL["shard_attempt"], self.shard)
-        if len(entries) > 1:
-            return None
-        if self.failures.get(entries[0][0], 0) >= FAILURES_ALLOWED:
-            return f"failed {FAILURES_ALLOWED} times in one worker"
-        if attempts > CRASHES_ALLOWED:
-            return f"{attempts - 1} attempts at it ended without a commit"
-        return None
-
-    def _suspect(self, entries: Sequence[Entry]) -> None:
-        self.careful_until = max(self.careful_until or entries[-1][0], entries[-1][0])
-        if len(entries) == 1:
-            self.failures[entries[0][0]] = self.failures.get(entries[0][0], 0) + 1
+        return self.suspicion.verdict(entries[0][0], attempts) if len(entries) == 1 else None
 
     def _succeeded(self, applied: Applied, entries: Sequence[Entry], seconds: float) -> None:
-        last = entries[-1][0]
-        self.failures.pop(last, None)
-        if self.careful_until is not None and last >= self.careful_until:
-            self.careful_until = None
+        self.suspicion.passed(entries[-1][0])
         metrics.RECEIVED.inc(applied.events + applied.redelivered)
         metrics.REDELIVERED.inc(applied.redelivered)
         for outcome, count in applied.outcomes.items():
             metrics.OUTCOMES.labels(outcome.name, outcome.reason).inc(count)
         metrics.BATCH.observe(applied.events)
         metrics.TRANSACTION.observe(seconds)
-
-
-def transient(error: Exception) -> bool:
-    """Whether an error is the servers' condition rather than the entries' doing."""
-    if isinstance(error, asyncpg.PostgresError):
-        return str(error.sqlstate or "XX")[:2] in TRANSIENT_CLASSES
-    return isinstance(error, ServerError | FencedError | OSError | TimeoutError | asyncpg.InterfaceError)

@@ -183,9 +183,7 @@ async def _remember(
     positions: Sequence[Record],
     result: Verification,
 ) -> None:
-    at = orjson.dumps(
-        {str(row["shard"]): [row["position_ms"], row["position_seq"]] for row in positions}
-    )
+    at = orjson.dumps({str(row["shard"]): [row["position_ms"], row["position_seq"]] for row in positions})
     days: dict[int, list[int]] = {}
     for name in expected:
         if name.grain == "d":

@@ -43,14 +43,17 @@ class Span:
 class Source:
     """One grouping of one rollup, and what is needed of its rows.
 
-    `allowed` narrows what is read: (place of a dimension from 1, the values of it that could pass the filters).
+    `dimensions` are those kept apart, `places` where the grouping's tuples hold them, counted from 1. `allowed` narrows what is
+    read: (place of a dimension, the values of it that could pass the filters).
     """
 
     metric: str
     grouping: int
-    dimensions: tuple[str, ...]
+    dimensions: tuple[str, ...] = ()
+    places: tuple[int, ...] = ()
     histograms: bool = False
     members: bool = False
+    by_day: bool = False  #: whether distinct actors of several days must be kept apart whoever they are
     allowed: tuple[tuple[int, tuple[str, ...]], ...] = ()
 
 
@@ -155,10 +158,12 @@ def _sources(query: Query, catalogue: Catalogue) -> Iterator[Source]:
     metrics = [METRICS[name] for name in query.metrics]
     for name in dict.fromkeys(metric.rollup for metric in metrics):
         measures = {metric.measure for metric in metrics if metric.rollup == name}
-        place, dimensions = _grouping(_rollup(catalogue, name), stored)
-        members = bool(measures & {"distinct", "daily_distinct"})
-        allowed = tuple(_allowed(query.filters, dimensions))
-        yield Source(name, place, dimensions, "quantile" in measures, members, allowed)
+        grouping, names = _grouping(_rollup(catalogue, name), stored)
+        yield Source(
+            name, grouping, stored, tuple(names.index(dimension) + 1 for dimension in stored),
+            histograms="quantile" in measures, members=not measures.isdisjoint({"distinct", "daily_distinct"}),
+            by_day="daily_distinct" in measures, allowed=tuple(_allowed(query.filters, names)),
+        )  # fmt: skip
 
 
 def _rollup(catalogue: Catalogue, metric: str) -> Rollup:
@@ -206,7 +211,8 @@ def _left_out(query: Query, catalogue: Catalogue) -> tuple[Source, Source] | Non
     for metric in query.metrics:
         rollup = _rollup(catalogue, METRICS[metric].rollup)
         required = {dimension.property for dimension in rollup.dimensions if dimension.required}
-        if required & set(stored):
-            everything = tuple(name for name in stored if name not in required)
-            return tuple(Source(rollup.metric, *_grouping(rollup, names)) for names in (everything, stored))  # type: ignore[return-value]  # two, as the loop says
+        others = tuple(name for name in stored if name not in required)
+        if others != stored:
+            everything, complete = (_grouping(rollup, names)[0] for names in (others, stored))
+            return Source(rollup.metric, everything, others), Source(rollup.metric, complete, stored)
     return None

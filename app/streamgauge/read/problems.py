@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 
 from streamgauge.errors import InputError, ServerError, StreamgaugeError
 from streamgauge.logs import redacted
+from streamgauge.read.middleware import SAFE_HEADERS
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -20,7 +21,8 @@ log = structlog.get_logger(__name__)
 def problem(status: int, detail: str, **more: Any) -> JSONResponse:
     """A response that says what is wrong; `more` are members beside those of the RFC."""
     body = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail}
-    return JSONResponse({**body, **more}, status, media_type=MEDIA_TYPE)
+    # The answer to an unexpected error passes no middleware any more.
+    return JSONResponse({**body, **more}, status, SAFE_HEADERS, MEDIA_TYPE)
 
 
 def install(app: FastAPI) -> None:

@@ -1,7 +1,7 @@
 -- Everything an answer is read with, in one snapshot.
 
 -- tenant: one tenant, its time zones in order, and the database's clock in microseconds
-SELECT t.tenant_id, t.name, t.revision, floor(extract(epoch FROM now()) * 1000000)::bigint AS clock,
+SELECT t.tenant_id, t.revision, t.next_visitor > 2147483648 AS salted, floor(extract(epoch FROM now()) * 1000000)::bigint AS clock,
        array_agg(CASE WHEN z.effective_from = '-infinity' THEN NULL ELSE extract(epoch FROM z.effective_from)::bigint END
                  ORDER BY z.effective_from) AS effective,
        array_agg(z.time_zone ORDER BY z.effective_from) AS zones
@@ -43,37 +43,59 @@ FROM (
 ) ranked
 WHERE ranked.place > $4
 
--- measures: one grouping's rows between two buckets, stripes merged; `slots` says which buckets count together
-SELECT slots.slot, s.dimensions, sum(r.count)::bigint AS count, sum(r.errors)::bigint AS errors,
+-- measures: one grouping's rows between two buckets ($4, ascending), stripes merged; $5 says which buckets count together
+WITH chosen AS MATERIALIZED (
+    SELECT shard, series_id, ARRAY(SELECT dimensions[place] FROM unnest($6::int[]) AS kept (place)) AS values
+    FROM series
+    WHERE tenant_id = $1 AND metric = $2 AND grouping = $3
+      AND (cardinality($7::int[]) = 0 OR NOT EXISTS (
+          SELECT FROM unnest($7::int[]) AS narrowed (place)
+          WHERE (narrowed.place || ':' || dimensions[narrowed.place]) <> ALL ($8::text[])
+      ))
+)
+SELECT r.slot, c.values, sum(r.count)::bigint AS count, sum(r.errors)::bigint AS errors,
        sum(r.observed)::bigint AS observed, sum(r.sum) AS sum, min(r.min) AS min, max(r.max) AS max,
-       array_agg(r.histogram) FILTER (WHERE $9 AND r.histogram IS NOT NULL) AS histograms
-FROM series s
-JOIN {grain}_summary r ON r.shard = s.shard AND r.series_id = s.series_id
-JOIN unnest($4::timestamptz[], $5::int[]) AS slots (bucket, slot) ON slots.bucket = r.bucket
-WHERE s.tenant_id = $1 AND s.metric = $2 AND s.grouping = $3
-  AND r.bucket BETWEEN ($4::timestamptz[])[1] AND ($4::timestamptz[])[cardinality($4::timestamptz[])]
-  AND NOT EXISTS (
-      SELECT FROM unnest($6::int[]) AS narrowed (place)
-      WHERE (narrowed.place || ':' || s.dimensions[narrowed.place]) <> ALL ($7::text[])
-  )
-GROUP BY slots.slot, s.dimensions
-LIMIT $8
+       string_agg(r.histograms, '') AS histograms
+FROM chosen c
+-- OFFSET keeps this a look-up per series by primary key, and its rows added up before they are joined to others.
+CROSS JOIN LATERAL (
+    SELECT ($5::int[])[width_bucket(bucket, $4::timestamptz[])] AS slot, sum(count)::bigint AS count,
+           sum(errors)::bigint AS errors, sum(observed)::bigint AS observed, sum(sum) AS sum, min(min) AS min, max(max) AS max,
+           {histograms} AS histograms
+    FROM {grain}_summary
+    WHERE shard = c.shard AND series_id = c.series_id
+      AND bucket BETWEEN ($4::timestamptz[])[1] AND ($4::timestamptz[])[cardinality($4::timestamptz[])]
+    GROUP BY 1 OFFSET 0
+) r
+GROUP BY r.slot, c.values
+LIMIT $9
 
 -- members: the parts of the distinct actors of the same rows
-SELECT slots.slot, s.dimensions, array_agg(m.members) AS parts
-FROM series s
-JOIN summary_members m ON m.shard = s.shard AND m.series_id = s.series_id AND m.grain = $9::"char"
-JOIN unnest($4::timestamptz[], $5::int[]) AS slots (bucket, slot) ON slots.bucket = m.bucket
-WHERE s.tenant_id = $1 AND s.metric = $2 AND s.grouping = $3
-  AND m.bucket BETWEEN ($4::timestamptz[])[1] AND ($4::timestamptz[])[cardinality($4::timestamptz[])]
-  AND NOT EXISTS (
-      SELECT FROM unnest($6::int[]) AS narrowed (place)
-      WHERE (narrowed.place || ':' || s.dimensions[narrowed.place]) <> ALL ($7::text[])
-  )
-GROUP BY slots.slot, s.dimensions
-LIMIT $8
+WITH chosen AS MATERIALIZED (
+    SELECT shard, series_id, ARRAY(SELECT dimensions[place] FROM unnest($6::int[]) AS kept (place)) AS values
+    FROM series
+    WHERE tenant_id = $1 AND metric = $2 AND grouping = $3
+      AND (cardinality($7::int[]) = 0 OR NOT EXISTS (
+          SELECT FROM unnest($7::int[]) AS narrowed (place)
+          WHERE (narrowed.place || ':' || dimensions[narrowed.place]) <> ALL ($8::text[])
+      ))
+)
+SELECT m.slot, c.values, m.parts
+FROM chosen c
+CROSS JOIN LATERAL (
+    SELECT ($5::int[])[width_bucket(bucket, $4::timestamptz[])] AS slot, array_agg(members) AS parts
+    FROM summary_members
+    WHERE shard = c.shard AND series_id = c.series_id AND grain = $10::"char"
+      AND bucket BETWEEN ($4::timestamptz[])[1] AND ($4::timestamptz[])[cardinality($4::timestamptz[])]
+    GROUP BY 1 OFFSET 0
+) m
+LIMIT $9
 
 -- events: how many events one grouping counts between two buckets
-SELECT coalesce(sum(r.count), 0)::bigint FROM series s
-JOIN {grain}_summary r ON r.shard = s.shard AND r.series_id = s.series_id
-WHERE s.tenant_id = $1 AND s.metric = $2 AND s.grouping = $3 AND r.bucket BETWEEN $4 AND $5
+SELECT coalesce(sum(r.count), 0)::bigint
+FROM series s
+CROSS JOIN LATERAL (
+    SELECT sum(count)::bigint AS count FROM {grain}_summary
+    WHERE shard = s.shard AND series_id = s.series_id AND bucket BETWEEN $4 AND $5 OFFSET 0
+) r
+WHERE s.tenant_id = $1 AND s.metric = $2 AND s.grouping = $3

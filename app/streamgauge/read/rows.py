@@ -34,6 +34,7 @@ class Tenant:
 
     tenant_id: int
     revision: int
+    salted: bool  #: whether it ever had visitors known by a daily salt
     clock: int  #: the database's, Unix microseconds
     calendar: Calendar
     time_zone: str  #: the one in force now
@@ -107,7 +108,9 @@ async def load_tenant(connection: Connection, name: str) -> Tenant:
         dates = calendar.date_of(extent["first"]), calendar.date_of(extent["last"])
     clock = row["clock"]
     since = [begin for begin in row["effective"][1:] if begin * 1_000_000 <= clock]
-    return Tenant(row["tenant_id"], row["revision"], clock, calendar, row["zones"][len(since)], dates)
+    return Tenant(
+        row["tenant_id"], row["revision"], row["salted"], clock, calendar, row["zones"][len(since)], dates
+    )
 
 
 async def load(connection: Connection, plan: Plan, tenant: Tenant, cardinality_limit: int) -> Rows:
@@ -121,7 +124,7 @@ async def load(connection: Connection, plan: Plan, tenant: Tenant, cardinality_l
         for span in plan.spans:
             cells[source.metric] += await _measures(connection, tenant, source, span, crowded_days)
             if source.members:
-                members[source.metric] += await _members(connection, tenant, source, span)
+                members[source.metric] += await _members(connection, tenant, source, span, crowded_days)
     shards = await connection.fetch(SQL["shards"])
     return Rows(
         cells,
@@ -171,6 +174,7 @@ def _arguments(tenant: Tenant, source: Source, span: Span, slots: _Slots) -> Ite
     yield from (tenant.tenant_id, source.metric, source.grouping)
     yield [_instant(bucket.start) for bucket in span.buckets]
     yield slots.numbers
+    yield source.places
     yield [place for place, _ in source.allowed]
     yield [f"{place}:{value}" for place, values in source.allowed for value in values]
     yield MOST_CELLS + 1
@@ -180,8 +184,10 @@ async def _measures(
     connection: Connection, tenant: Tenant, source: Source, span: Span, crowded_days: Iterable[int]
 ) -> list[Cell]:
     slots = _Slots(span.buckets, crowded_days)
-    query = SQL["measures"].format(grain=span.grain)
-    rows = await connection.fetch(query, *_arguments(tenant, source, span, slots), source.histograms)
+    # Not even looked at unless asked for: they are most of a row's bytes.
+    histograms = "string_agg(histogram, '')" if source.histograms else "NULL::bytea"
+    query = SQL["measures"].format(grain=span.grain, histograms=histograms)
+    rows = await connection.fetch(query, *_arguments(tenant, source, span, slots))
     _check_size(rows)
     return [_cell(slots, row, _merged(row)) for row in rows]
 
@@ -193,9 +199,14 @@ def _merged(row: asyncpg.Record) -> Measures:
     )  # fmt: skip
 
 
-def merged_histogram(encoded: Sequence[bytes]) -> Histogram:
-    """One histogram of many, in one pass: merging hundreds of them pairwise would sort again and again."""
-    parts = [Histogram.decode(part) for part in encoded]
+def merged_histogram(encoded: bytes) -> Histogram:
+    """One histogram of many, encoded one behind the other. In one pass: merging pairwise would sort again and again."""
+    parts, start = [], 0
+    while start < len(encoded):
+        width, size = encoded[start], int.from_bytes(encoded[start + 1 : start + 3], "little")
+        end = start + 3 + size * (2 + width)
+        parts.append(Histogram.decode(encoded[start:end]))
+        start = end
     if len(parts) == 1:
         return parts[0]
     totals = np.zeros(max(int(part.buckets.max(initial=0)) for part in parts) + 1, np.int64)
@@ -205,9 +216,11 @@ def merged_histogram(encoded: Sequence[bytes]) -> Histogram:
     return Histogram(buckets.astype(np.uint16), totals[buckets])
 
 
-async def _members(connection: Connection, tenant: Tenant, source: Source, span: Span) -> list[Cell]:
-    # Days are kept apart always: only within one can daily-salted visitors be told from each other.
-    slots = _Slots(span.buckets, None)
+async def _members(
+    connection: Connection, tenant: Tenant, source: Source, span: Span, crowded_days: Iterable[int]
+) -> list[Cell]:
+    # Only within a day can daily-salted visitors be told from each other; without any, whole periods are read at once.
+    slots = _Slots(span.buckets, None if source.by_day or tenant.salted else crowded_days)
     grain = span.grain[0].encode()
     rows = await connection.fetch(SQL["members"], *_arguments(tenant, source, span, slots), grain)
     _check_size(rows)
@@ -220,7 +233,7 @@ def _union(parts: Iterable[bytes]) -> BitMap:
 
 def _cell(slots: _Slots, row: asyncpg.Record, measures: Measures) -> Cell:
     period, day = slots.distinct[row["slot"]]
-    return Cell(period, day, tuple(row["dimensions"]), measures)
+    return Cell(period, day, tuple(row["values"]), measures)
 
 
 def _check_size(rows: Sequence[object]) -> None:

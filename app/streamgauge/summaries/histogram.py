@@ -104,7 +104,7 @@ class Histogram:
     @classmethod
     def decode(cls, data: bytes) -> "Histogram":
         """The histogram `encode` wrote. Raises ValueError for other bytes."""
-        width, size = data[0], int.from_bytes(data[1:3], "little")
+        width, size = int.from_bytes(data[:1], "little"), int.from_bytes(data[1:3], "little")
         if width not in WIDTHS or len(data) != 3 + size * (2 + width):
             raise ValueError("not a histogram")
         buckets = np.frombuffer(data, "<u2", size, 3).astype(np.uint16)

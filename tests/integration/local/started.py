@@ -57,7 +57,7 @@ class Started:
     def status(self, path: str) -> int:
         """The status the server answers with."""
         try:
-            with urllib.request.urlopen(self.url + path, timeout=10) as answer:  # noqa: S310 - always http, on loopback
+            with urllib.request.urlopen(self.url + path, timeout=10) as answer:  # noqa: S310 - always http
                 return int(answer.status)
         except urllib.error.HTTPError as error:
             return error.code

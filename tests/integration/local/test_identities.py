@@ -1,4 +1,4 @@
-"""Promises about who the servers run as: PostgreSQL refuses to run as root, and works for root all the same."""
+"""Promises about who the servers run as: PostgreSQL refuses root, and works for root all the same."""
 
 import os
 import shutil
@@ -137,7 +137,7 @@ def test_root_tries_a_namespace_first_and_unprivileged_users_then(
 
 
 def as_nobody() -> tuple[str, ...]:
-    """The start of a command that runs Python as an ordinary user; the test is skipped where that cannot be."""
+    """The start of a command that runs Python as an ordinary user; skips where that cannot be."""
     if shutil.which("setpriv") is None:
         pytest.skip("setpriv (util-linux) is missing")
     become = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")

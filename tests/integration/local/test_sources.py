@@ -2,6 +2,7 @@
 
 import shutil
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -28,8 +29,7 @@ class Place(NamedTuple):
 def place(tmp_path: Path) -> Iterator[Place]:
     """Directories for a server, none of which is left when the test ends."""
     # Sockets need a short path.
-    sockets = Path("/tmp") / f"sg-test-{tmp_path.parent.name[-4:]}-{id(tmp_path) % 100000}"  # noqa: S108 - removed below
-    sockets.mkdir(mode=0o700)
+    sockets = Path(tempfile.mkdtemp(prefix="sg-test-"))
     yield Place(tmp_path / "data", sockets, tmp_path / "log")
     shutil.rmtree(sockets)
     assert until_gone(tmp_path), "a test left servers behind"

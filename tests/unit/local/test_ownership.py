@@ -12,7 +12,7 @@ from streamgauge_local.ownership import Lock, Ownership, Record, prepare_directo
 
 
 def record(pid: int, *, ready: bool = True) -> Record:
-    return Record(pid, "up", "/tmp/sg-none", ready, "unix:///redis", "postgresql:///d", "servers")  # noqa: S108 - never made
+    return Record(pid, "up", "/none/sg-none", ready, "unix:///redis", "postgresql:///d", "servers")
 
 
 def test_a_lock_is_held_by_one_and_shared_only_among_sharers(tmp_path: Path) -> None:

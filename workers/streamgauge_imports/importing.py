@@ -1,0 +1,123 @@
+"""Brings a source's events into the tables, all of them and once, however often it is begun."""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from typing import Any
+
+from streamgauge.database import Connection, open_connection
+from streamgauge.redis_stream import RedisStream
+from streamgauge.settings import Settings
+from streamgauge.stream import StreamPort
+from streamgauge_imports import registry
+from streamgauge_imports.accounting import Result, account, decided, repeated
+from streamgauge_imports.attendance import Attendance
+from streamgauge_imports.batches import Source
+from streamgauge_imports.preparing import Prepared, prepared
+from streamgauge_imports.progress import Progress
+from streamgauge_imports.shipment import Shipment
+from streamgauge_imports.tenants import Tenant, require_tenant
+from streamgauge_workers.worker import GENERATION
+
+APPLICATION_NAME = "streamgauge import"
+
+
+@dataclass(frozen=True)
+class Order:
+    """What to bring in, for whom."""
+
+    tenant: str
+    time_zone: str | None  #: None: the tenant's own, or UTC for a new one
+    kind: str  #: of source, as the table of imports names it
+    digest: bytes  #: identity of the content
+    options: Mapping[str, object]  #: whatever else decides the frames
+    rows: int
+    source: Callable[[Tenant], Source]
+    rate: int = 0  #: events per second at most, 0 for no limit
+
+
+@dataclass(frozen=True)
+class Delivered:
+    """What came of an order: the account, and the source's own summary (empty when nothing had to be done)."""
+
+    result: Result
+    summary: Mapping[str, Any]
+    tenant: Tenant
+
+
+async def deliver(
+    order: Order, settings: Settings, redis_url: str, database_url: str, progress: Progress
+) -> Delivered:
+    """Carry out an order: publish its frames, wait until they are applied, account for every row.
+
+    Raises InputError for a tenant, zone or options that do not fit, ServerError when a server cannot serve or no worker gets
+    on. In both cases the same order can be given again.
+    """
+    async with AsyncExitStack() as stack:
+        stream = RedisStream(redis_url, settings.stream_prefix, GENERATION, settings.shards)
+        stack.push_async_callback(stream.aclose)
+        await stream.check_server()
+        connection = await open_connection(database_url, application_name=APPLICATION_NAME)
+        stack.push_async_callback(connection.close)
+        tenant = await require_tenant(connection, order.tenant, order.time_zone)
+        source = order.source(tenant)
+        options = {"shards": settings.shards, "generation": GENERATION, **order.options}
+        found = await registry.begin(connection, tenant, order.digest, order.kind, options)
+        if found.finished_at is not None:
+            return Delivered(repeated(found, order.rows), {}, tenant)
+        attendance = await stack.enter_async_context(
+            Attendance(settings, redis_url, database_url, connection)
+        )
+        shipment = Shipment(found.lane, stream, connection, attendance, settings)
+        return await _run(order, found, source, shipment, connection, stream, progress, tenant)
+
+
+async def _run(
+    order: Order,
+    found: registry.Import,
+    source: Source,
+    shipment: Shipment,
+    connection: Connection,
+    stream: StreamPort,
+    progress: Progress,
+    tenant: Tenant,
+) -> Delivered:
+    began = time.monotonic()
+    shards = list(range(stream.shards))
+    seen = await shipment.look()
+    before = await decided(connection, found, shards)
+    async with prepared(source) as frames:
+        await _publish(frames, shipment, progress, order.rate)
+    redelivered = await shipment.settle() if shipment.published else seen
+    after = await decided(connection, found, shards)
+    result = account(before, after, order.rows, frames.summary)
+    result = replace(result, redelivered=redelivered - seen, seconds=time.monotonic() - began)
+    if shipment.published == 0:
+        await registry.forget(connection, found.lane)
+    else:
+        await registry.finish(connection, found.lane, _counts(result, frames.summary))
+    return Delivered(result, frames.summary, tenant)
+
+
+async def _publish(frames: Prepared, shipment: Shipment, progress: Progress, rate: int) -> None:
+    began = time.monotonic()
+    async for frame in frames.frames():
+        if rate:
+            await asyncio.sleep(began + shipment.published / rate - time.monotonic())
+        await shipment.send(frame)
+        progress.update(frame.read, shipment.applied)
+
+
+def _counts(result: Result, summary: Mapping[str, Any]) -> dict[str, object]:
+    """What the database keeps of a finished import; a later run of the same repeats from it."""
+    return {
+        "read": result.read,
+        "applied": result.applied,
+        "duplicate": result.duplicate,
+        "malformed": summary.get("rejected", {}),
+        "rejected": result.rejected,
+        "rejected_lines": result.rejected_lines,
+        "dead_lettered": result.dead_lettered,
+    }

@@ -1,0 +1,119 @@
+"""Sends an import's frames to their shards, no faster than they are applied, and waits until they are."""
+
+import asyncio
+import time
+
+from streamgauge.capture.publisher import Publisher
+from streamgauge.database import Connection
+from streamgauge.entry import Announcement, Batch
+from streamgauge.errors import ServerError
+from streamgauge.ranges import Ranges
+from streamgauge.settings import Settings
+from streamgauge.stream import StreamPort
+from streamgauge_imports.attendance import Attendance
+from streamgauge_imports.batches import Frame
+from streamgauge_imports.queries import SQL
+
+PATIENCE = 60.0  # seconds without any progress
+LOOK_SECONDS = 0.05
+SEND_ATTEMPTS = 30  # about 50 seconds
+BORN = 0  # a trusted lane has no age
+
+
+class Shipment:
+    """One import's lane. It has the same id in every shard; numbers run from 0 in each."""
+
+    def __init__(
+        self, lane: bytes, stream: StreamPort, connection: Connection, attendance: Attendance, settings: Settings
+    ) -> None:
+        self.lane = lane
+        self.sent = [0] * stream.shards  #: events numbered, by shard
+        self.done = [Ranges() for _ in range(stream.shards)]
+        self._closed: set[int] = set()
+        self._stream = stream
+        self._publisher = Publisher(stream, lambda: time.time_ns() // 1_000_000, SEND_ATTEMPTS)
+        self._connection = connection
+        self._attendance = attendance
+        # Two transactions' worth for each shard keep the workers busy; more would only delay live events behind it.
+        self._most_ahead = 2 * settings.batch_events * stream.shards
+        self._unseen = 0  # sent since the last look
+        self._moved_at = time.monotonic()
+        self._moved_to = -1
+
+    @property
+    def published(self) -> int:
+        """Events sent, or found to be done already."""
+        return sum(self.sent)
+
+    @property
+    def applied(self) -> int:
+        """Those of them that the workers are done with, as of the last look."""
+        return sum(done.size_below(sent) for done, sent in zip(self.done, self.sent, strict=True))
+
+    async def look(self) -> int:
+        """Ask how far the workers are; returns how many redeliveries they counted."""
+        redelivered = 0
+        for row in await self._connection.fetch(SQL["lane"], self.lane, self._shards()):
+            self.done[row["shard"]] = Ranges((each.lower, each.upper) for each in row["done"])
+            redelivered += row["redelivered"]
+            if row["closed"]:
+                self._closed.add(row["shard"])
+        self._unseen = 0
+        return redelivered
+
+    async def send(self, frame: Frame) -> None:
+        """Number a frame and send it, unless its events are done; waits while too many are under way.
+
+        Raises ServerError when it cannot be sent, or when the workers stand still.
+        """
+        first = self.sent[frame.shard]
+        self.sent[frame.shard] += frame.n
+        # Only saves the trip: the workers would find it a duplicate.
+        if self.done[frame.shard].covers(first, first + frame.n):
+            return
+        batch = Batch(self.lane, BORN, self._stream.generation, first, frame.n, frame.payload)
+        await self._publisher.send(frame.shard, batch)
+        self._unseen += frame.n
+        if self._unseen >= self._most_ahead // 4:
+            await self._attendance.ensure()
+            await self.look()
+            self._check_progress(waiting=False)
+            while self.published - self.applied > self._most_ahead:
+                await self._wait()
+
+    async def settle(self) -> int:
+        """Close the lane in every shard it was used in, and wait until all of it is applied.
+
+        Returns how many redeliveries were counted. Raises ServerError when the workers stand still.
+        """
+        used = [shard for shard, sent in enumerate(self.sent) if sent]
+        for shard in used:
+            end = Announcement(self.lane, BORN, self._stream.generation, self.sent[shard], True)
+            await self._publisher.send(shard, end)
+        self._check_progress(waiting=False)
+        while True:
+            redelivered = await self._wait()
+            if self.applied == self.published and self._closed.issuperset(used):
+                return redelivered
+
+    async def _wait(self) -> int:
+        await self._attendance.ensure()
+        await asyncio.sleep(LOOK_SECONDS)
+        redelivered = await self.look()
+        self._check_progress(waiting=True)
+        return redelivered
+
+    def _check_progress(self, waiting: bool) -> None:
+        """Raise ServerError when nothing was applied for long although there is something to wait for."""
+        applied = self.applied + len(self._closed)
+        now = time.monotonic()
+        if applied != self._moved_to or not waiting:
+            self._moved_to, self._moved_at = applied, now
+        elif now - self._moved_at > PATIENCE:
+            raise ServerError(
+                f"no worker applied anything for {PATIENCE:.0f} seconds: {self.applied:,} of {self.published:,} events are in the "
+                "tables, the others wait in the stream. `streamgauge doctor` says what is wrong; then run the same command again"
+            )
+
+    def _shards(self) -> list[int]:
+        return list(range(self._stream.shards))

@@ -1,0 +1,77 @@
+"""Finds the entry that a worker cannot get past, so that it can be dead-lettered and the rest goes on.
+
+Two ways of failing are told apart. An error that is caught says which entries were being applied: from then on they are taken one at a
+time, until the one that fails alone has failed often enough. A process that dies says nothing, so an attempt is counted in the shard's
+row *before* it is made: many attempts without a commit make the next worker careful too.
+"""
+
+from collections.abc import Sequence
+
+import asyncpg
+
+from streamgauge.entry import Entry, EntryId
+from streamgauge.errors import FencedError, NewerFrameError, ServerError
+
+FAILURES_ALLOWED = 3  # of one entry, caught
+CRASHES_SUSPECT, CRASHES_ALLOWED = 3, 20  # attempts that ended neither in a commit nor in a caught error
+
+# Classes of SQLSTATE: connection, resources, intervention, system, rollback, lock. Nothing of it is the entries' doing.
+TRANSIENT_CLASSES = ("08", "53", "57", "58", "40", "55", "XX")
+
+
+class Suspicion:
+    """What one shard's worker suspects."""
+
+    def __init__(self) -> None:
+        self.careful_until: EntryId | None = None
+        self.failures: dict[EntryId, list[str]] = {}
+        self.caught = 0  #: attempts counted in the row that ended in a caught error: no crashes
+
+    @property
+    def careful(self) -> bool:
+        """Whether entries are to be taken one at a time."""
+        return self.careful_until is not None
+
+    def look(self, entries: Sequence[Entry], attempts: int) -> None:
+        """Become careful about these entries if that many attempts were counted without a commit."""
+        if attempts - self.caught >= CRASHES_SUSPECT and self.careful_until is None:
+            self.careful_until = entries[-1][0]
+
+    def verdict(self, entry_id: EntryId, attempts: int) -> str | None:
+        """Why an entry, taken alone, is to be dead-lettered; None if it is to be tried (again)."""
+        failures = self.failures.get(entry_id, [])
+        if len(failures) >= FAILURES_ALLOWED:
+            return f"failed {len(failures)} times: {failures[-1]}"
+        crashes = attempts - self.caught - 1
+        if crashes >= CRASHES_ALLOWED:
+            return f"{crashes} attempts at it ended without a commit or an error"
+        return None
+
+    def failed(self, entries: Sequence[Entry], error: Exception, counted: bool) -> None:
+        """An attempt ended in an error; `counted` tells whether it had been counted in the row."""
+        self.caught += counted
+        if transient(error) or isinstance(error, NewerFrameError):
+            return
+        self.careful_until = max(self.careful_until or entries[-1][0], entries[-1][0])
+        if len(entries) == 1:
+            reason = f"{type(error).__name__}: {str(error)[:300]}"
+            self.failures.setdefault(entries[0][0], []).append(reason)
+
+    def passed(self, last: EntryId) -> None:
+        """Everything up to `last` is applied; the row's count is back at zero."""
+        self.caught = 0
+        self.failures.pop(last, None)
+        if self.careful_until is not None and last >= self.careful_until:
+            self.careful_until = None
+
+    def forget(self) -> None:
+        """Entry ids mean nothing any more: the history changed."""
+        self.careful_until = None
+        self.failures.clear()
+
+
+def transient(error: Exception) -> bool:
+    """Whether an error is the servers' condition rather than the entries' doing."""
+    if isinstance(error, asyncpg.PostgresError):
+        return str(error.sqlstate or "XX")[:2] in TRANSIENT_CLASSES
+    return isinstance(error, ServerError | FencedError | OSError | TimeoutError | asyncpg.InterfaceError)
