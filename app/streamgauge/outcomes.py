@@ -13,7 +13,7 @@ Reason = Literal[
     "",
     "unknown_tenant",  # no tenant of that name: create it, then replay
     "invalid_value",  # a measured number outside 0 .. 2**48-1, or a NaN
-    "invalid_text",  # U+0000, or a text longer than 2,048 characters
+    "invalid_text",  # U+0000, or a text longer than 2,048 bytes
     "invalid_time",  # before 1970 or after 2100
     "late",  # older than max_lateness when it was applied
     "future",  # more than five minutes ahead when it was applied

@@ -231,13 +231,11 @@ class RedisReader:
         self._connection = connection
         self._key = key
         self._patience = patience
-        self._open = False
 
     async def open(self) -> None:
         """Connect, once, and make the stream and its birthmark when they are missing."""
         async with _translated("connect to"):
             await self._connection.connect()  # type: ignore[no-untyped-call]  # untyped in redis-py
-        self._open = True
         await self._ask(self._history_command(), wait=0)
 
     async def read(self, after: EntryId, count: int, block_ms: int) -> Reading:
@@ -256,7 +254,6 @@ class RedisReader:
 
     async def aclose(self) -> None:
         """See `Reader.aclose`."""
-        self._open = False
         await self._connection.disconnect(nowait=True)
 
     def _history_command(self) -> list[Any]:
@@ -264,7 +261,7 @@ class RedisReader:
 
     async def _ask(self, *commands: list[Any], wait: float) -> list[Any]:
         # redis-py connects by itself when it has no connection, so this is what prevents a silent reconnect.
-        if not self._open or not self._connection.is_connected:
+        if not self._connection.is_connected:
             raise ServerError("this reader is closed: open another, and compare the history it reads")
         try:
             async with _translated("read from"), asyncio.timeout(wait + self._patience):

@@ -118,7 +118,7 @@ def kept(
             if summary.event in ("*", event["name"]):
                 for dimension in {name for grouping in summary.groupings for name in grouping}:
                     value = texts(event, dimension)
-                    if value is not None:
+                    if value not in (None, "(none)", "(other)"):
                         found.setdefault((event["tenant"], dimension, day), set()).add(value)
     return {
         (tenant, dimension, day): set(
@@ -157,7 +157,9 @@ def recount(
                 for name, value in zip(grouping, values, strict=True):
                     if value is None:
                         shown.append("(none)")
-                    elif own is None or value in own[event["tenant"], name, day]:
+                    elif own is None or value in {"(none)", "(other)"} | own.get(
+                        (event["tenant"], name, day), set()
+                    ):
                         shown.append(value)
                     else:
                         shown.append("(other)")

@@ -44,8 +44,8 @@ def test_stripes_merged_as_readers_merge_them_admit_the_same(
 ) -> None:
     stripes: list[list[str]] = [[] for _ in range(count)]
     for value in values:
-        for stripe in data.draw(st.sets(st.integers(0, count - 1), min_size=1)):
-            stripes[stripe].append(value)
+        for place in data.draw(st.sets(st.integers(0, count - 1), min_size=1)):
+            stripes[place].append(value)
     readers = Admission(limit)
     for stripe in stripes:
         kept = admit(limit, stripe)

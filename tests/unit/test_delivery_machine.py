@@ -519,7 +519,7 @@ class DeliveryMachine(RuleBasedStateMachine):
 
 TestDeliveryMachine = DeliveryMachine.TestCase
 TestDeliveryMachine.settings = settings(
-    max_examples=300,
+    max_examples=200,
     stateful_step_count=60,
     deadline=None,
     derandomize=True,

@@ -35,6 +35,7 @@ def events(table: Table) -> list[Any]:
     return [typed(table.event(row)) for row in range(table.n)]
 
 
+@settings(max_examples=40)
 @given(BATCHES)
 def test_what_is_frozen_is_thawed(batch: list[Event]) -> None:
     assert events(thaw(freeze(batch))) == [typed(event) for event in batch]
@@ -44,17 +45,20 @@ def test_every_kind_of_value_and_every_missing_one_comes_back() -> None:
     assert events(thaw(freeze(FULL))) == [typed(event) for event in FULL]
 
 
+@settings(max_examples=40)
 @given(BATCHES)
 def test_equal_events_freeze_to_equal_bytes(batch: list[Event]) -> None:
     assert freeze(batch) == freeze([replace(event) for event in batch])
 
 
+@settings(max_examples=30)
 @given(st.lists(BATCHES, min_size=1, max_size=4))
 def test_joined_tables_hold_the_events_of_all_in_order(batches: list[list[Event]]) -> None:
     joined = join([thaw(freeze(batch)) for batch in batches])
     assert events(joined) == [typed(event) for batch in batches for event in batch]
 
 
+@settings(max_examples=30)
 @given(st.lists(BATCHES, min_size=2, max_size=4))
 def test_joining_step_by_step_is_joining_at_once(batches: list[list[Event]]) -> None:
     tables = [thaw(freeze(batch)) for batch in batches]
@@ -64,6 +68,7 @@ def test_joining_step_by_step_is_joining_at_once(batches: list[list[Event]]) -> 
     assert events(stepwise) == events(join(tables))
 
 
+@settings(max_examples=40)
 @given(BATCHES, st.data())
 def test_selecting_rows_is_selecting_events(batch: list[Event], data: st.DataObject) -> None:
     mask = data.draw(st.lists(st.booleans(), min_size=len(batch), max_size=len(batch)))
@@ -72,6 +77,7 @@ def test_selecting_rows_is_selecting_events(batch: list[Event], data: st.DataObj
     assert events(selected) == [typed(event) for event, kept in zip(batch, mask, strict=True) if kept]
 
 
+@settings(max_examples=40)
 @given(BATCHES, BATCHES, st.data())
 def test_selecting_from_a_join_is_joining_selections(
     left: list[Event], right: list[Event], data: st.DataObject
@@ -118,7 +124,7 @@ def thaw_or_refuse(payload: bytes) -> None:
     intact(table)
 
 
-@settings(max_examples=400)
+@settings(max_examples=120)
 @given(BATCHES | st.just(FULL), st.data())
 def test_a_frame_with_flipped_bits_is_refused_or_another_whole_frame(
     batch: list[Event], data: st.DataObject
@@ -129,6 +135,7 @@ def test_a_frame_with_flipped_bits_is_refused_or_another_whole_frame(
     thaw_or_refuse(bytes(payload))
 
 
+@settings(max_examples=40)
 @given(BATCHES, st.data())
 def test_a_frame_cut_short_or_with_bytes_behind_it_is_refused(
     batch: list[Event], data: st.DataObject

@@ -1,7 +1,7 @@
 """Measures: merging two rows gives the row of all events, in any order."""
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyroaring import BitMap
 
@@ -57,6 +57,7 @@ def test_a_merge_leaves_the_other_row_alone(left: Events, right: Events) -> None
     assert other == of(right)
 
 
+@settings(max_examples=30)
 @given(st.permutations(list(range(6))), st.lists(EVENTS, min_size=6, max_size=6))
 def test_any_order_of_many_rows_gives_the_same(order: list[int], parts: list[Events]) -> None:
     whole = [event for part in parts for event in part]

@@ -87,8 +87,9 @@ def account(before: Decided, after: Decided, read: int, summary: Mapping[str, An
 
 def repeated(found: Import, read: int) -> Result:
     """The account of a run that had nothing to do, because an earlier one finished."""
-    malformed: dict[str, int] = found.counts.get("malformed", {})
-    lines = [(number, reason) for number, reason in found.counts.get("rejected_lines", ())]
+    summary = found.counts["summary"]
+    malformed: dict[str, int] = summary.get("rejected", {})
+    lines = [(number, reason) for number, reason in summary.get("rejected_lines", ())]
     return Result(
         read,
         duplicate=read - sum(malformed.values()),

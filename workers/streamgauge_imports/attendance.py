@@ -20,9 +20,7 @@ WARNING = 30
 class Attendance:
     """Sees to it that somebody applies what is sent."""
 
-    def __init__(
-        self, settings: Settings, redis_url: str, database_url: str, connection: Connection
-    ) -> None:
+    def __init__(self, settings: Settings, redis_url: str, database_url: str, connection: Connection) -> None:
         self._settings = settings
         self._urls = redis_url, database_url
         self._connection = connection

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Protocol
 from streamgauge.event import Event
 from streamgauge.frame import freeze
 
+VERSION = 1  # change it whenever the same content would make other frames
 GATHERED = 20_000  # events in memory, over all shards
 SMALLEST = 500
 
@@ -24,6 +25,10 @@ class Frame(NamedTuple):
 
 class Source(Protocol):
     """Where events come from: iterated once, in a process of its own, so it is pickled."""
+
+    def options(self) -> dict[str, object]:
+        """Whatever decides the frames apart from the content itself, in JSON's types."""
+        ...
 
     def frames(self, summary: dict[str, Any]) -> Iterator[Frame]:
         """The frames, always the same ones. Fills `summary`, in JSON's types, by the end. May raise StreamgaugeError."""

@@ -10,9 +10,8 @@ from typing import Any
 from streamgauge.database import Connection, open_connection
 from streamgauge.redis_stream import RedisStream
 from streamgauge.settings import Settings
-from streamgauge.stream import StreamPort
 from streamgauge_imports import registry
-from streamgauge_imports.accounting import Result, account, decided, repeated
+from streamgauge_imports.accounting import Decided, Result, account, decided, repeated
 from streamgauge_imports.attendance import Attendance
 from streamgauge_imports.batches import Source
 from streamgauge_imports.preparing import Prepared, prepared
@@ -32,15 +31,15 @@ class Order:
     time_zone: str | None  #: None: the tenant's own, or UTC for a new one
     kind: str  #: of source, as the table of imports names it
     digest: bytes  #: identity of the content
-    options: Mapping[str, object]  #: whatever else decides the frames
     rows: int
     source: Callable[[Tenant], Source]
     rate: int = 0  #: events per second at most, 0 for no limit
+    spent: float = 0.0  #: seconds it took to examine the content, which count
 
 
 @dataclass(frozen=True)
 class Delivered:
-    """What came of an order: the account, and the source's own summary (empty when nothing had to be done)."""
+    """What came of an order: the account, and the source's own summary, of an earlier run if that had finished."""
 
     result: Result
     summary: Mapping[str, Any]
@@ -63,61 +62,55 @@ async def deliver(
         stack.push_async_callback(connection.close)
         tenant = await require_tenant(connection, order.tenant, order.time_zone)
         source = order.source(tenant)
-        options = {"shards": settings.shards, "generation": GENERATION, **order.options}
+        options = {"generation": GENERATION, "time_zone": tenant.time_zone, **source.options()}
         found = await registry.begin(connection, tenant, order.digest, order.kind, options)
         if found.finished_at is not None:
-            return Delivered(repeated(found, order.rows), {}, tenant)
+            return Delivered(repeated(found, order.rows), found.counts["summary"], tenant)
         attendance = await stack.enter_async_context(
             Attendance(settings, redis_url, database_url, connection)
         )
-        shipment = Shipment(found.lane, stream, connection, attendance, settings)
-        return await _run(order, found, source, shipment, connection, stream, progress, tenant)
+        shipment = Shipment(found.lane, stream, connection, attendance, settings, progress)
+        result, summary = await _run(order, found, source, shipment, connection)
+        return Delivered(result, summary, tenant)
 
 
 async def _run(
-    order: Order,
-    found: registry.Import,
-    source: Source,
-    shipment: Shipment,
-    connection: Connection,
-    stream: StreamPort,
-    progress: Progress,
-    tenant: Tenant,
-) -> Delivered:
+    order: Order, found: registry.Import, source: Source, shipment: Shipment, connection: Connection
+) -> tuple[Result, Mapping[str, Any]]:
     began = time.monotonic()
-    shards = list(range(stream.shards))
     seen = await shipment.look()
-    before = await decided(connection, found, shards)
+    before = await decided(connection, found, shipment.shards)
     async with prepared(source) as frames:
-        await _publish(frames, shipment, progress, order.rate)
-    redelivered = await shipment.settle() if shipment.published else seen
-    after = await decided(connection, found, shards)
-    result = account(before, after, order.rows, frames.summary)
-    result = replace(result, redelivered=redelivered - seen, seconds=time.monotonic() - began)
-    if shipment.published == 0:
+        await _publish(frames, shipment, order.rate)
+    summary = frames.summary
+    if not shipment.published:
         await registry.forget(connection, found.lane)
-    else:
-        await registry.finish(connection, found.lane, _counts(result, frames.summary))
-    return Delivered(result, frames.summary, tenant)
+        return account(before, before, order.rows, summary), summary
+    redelivered = await shipment.settle() - seen
+    after = await decided(connection, found, shipment.shards)
+    result = account(before, after, order.rows, summary)
+    await registry.finish(
+        connection, found.lane, _counts(account(Decided(), after, order.rows, summary), summary)
+    )
+    seconds = order.spent + time.monotonic() - began
+    return replace(result, redelivered=redelivered, seconds=seconds), summary
 
 
-async def _publish(frames: Prepared, shipment: Shipment, progress: Progress, rate: int) -> None:
+async def _publish(frames: Prepared, shipment: Shipment, rate: int) -> None:
     began = time.monotonic()
     async for frame in frames.frames():
         if rate:
             await asyncio.sleep(began + shipment.published / rate - time.monotonic())
         await shipment.send(frame)
-        progress.update(frame.read, shipment.applied)
 
 
 def _counts(result: Result, summary: Mapping[str, Any]) -> dict[str, object]:
-    """What the database keeps of a finished import; a later run of the same repeats from it."""
+    """What the database keeps of a finished import, over all its runs; a later one repeats from it."""
     return {
         "read": result.read,
         "applied": result.applied,
         "duplicate": result.duplicate,
-        "malformed": summary.get("rejected", {}),
         "rejected": result.rejected,
-        "rejected_lines": result.rejected_lines,
         "dead_lettered": result.dead_lettered,
+        "summary": summary,
     }

@@ -4,6 +4,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self, TextIO, get_args
@@ -15,7 +16,7 @@ from streamgauge.domains.web.routes import RouteTable
 from streamgauge.errors import InputError, ServerError
 from streamgauge.event import Event, Value
 from streamgauge.sharding import shard_of
-from streamgauge_imports.batches import Batches, Frame
+from streamgauge_imports.batches import VERSION, Batches, Frame
 
 SHOWN = 10  # malformed lines told one by one
 VISITORS_KEPT = 200_000
@@ -55,11 +56,14 @@ def examine(path: Path, format: LogFormat) -> LogFile:
     fitting: Counter[str] = Counter()
     for lines, line in read_lines(path):
         if lines <= LOOKED_AT:
-            fitting.update(each for each in get_args(LogFormat) if isinstance(parse_line(line, each), LogLine))
+            fitting.update(
+                each for each in get_args(LogFormat) if isinstance(parse_line(line, each), LogLine)
+            )
     if fitting and not fitting[format]:
         other = next(iter(fitting))
         raise InputError(
-            f"{path} is not in the format {format!r}, but looks like {other!r}: say --format {other}", "format"
+            f"{path} is not in the format {format!r}, but looks like {other!r}: say --format {other}",
+            "format",
         )
     signature = Signature.of(path)
     return LogFile(path, content_digest(path), lines, signature)
@@ -129,6 +133,18 @@ class AccessLog:
     shards: int
     batch: int
     rejects: Path
+
+    def options(self) -> dict[str, object]:
+        """See `Source.options`."""
+        routes = None if self.routes is None else blake2b(self.routes.encode(), digest_size=8).hexdigest()
+        return {
+            "version": VERSION,
+            "format": self.format,
+            "routes": routes,
+            "key": self.keys.fingerprint,
+            "shards": self.shards,
+            "batch": self.batch,
+        }
 
     def frames(self, summary: dict[str, Any]) -> Iterator[Frame]:
         """One event for each well-formed line, in the file's order.

@@ -12,6 +12,7 @@ from streamgauge.settings import Settings
 from streamgauge.stream import StreamPort
 from streamgauge_imports.attendance import Attendance
 from streamgauge_imports.batches import Frame
+from streamgauge_imports.progress import Progress
 from streamgauge_imports.queries import SQL
 
 PATIENCE = 60.0  # seconds without any progress
@@ -24,9 +25,16 @@ class Shipment:
     """One import's lane. It has the same id in every shard; numbers run from 0 in each."""
 
     def __init__(
-        self, lane: bytes, stream: StreamPort, connection: Connection, attendance: Attendance, settings: Settings
+        self,
+        lane: bytes,
+        stream: StreamPort,
+        connection: Connection,
+        attendance: Attendance,
+        settings: Settings,
+        progress: Progress,
     ) -> None:
         self.lane = lane
+        self.shards = list(range(stream.shards))
         self.sent = [0] * stream.shards  #: events numbered, by shard
         self.done = [Ranges() for _ in range(stream.shards)]
         self._closed: set[int] = set()
@@ -34,6 +42,8 @@ class Shipment:
         self._publisher = Publisher(stream, lambda: time.time_ns() // 1_000_000, SEND_ATTEMPTS)
         self._connection = connection
         self._attendance = attendance
+        self._progress = progress
+        self._read = 0  # rows of the source
         # Two transactions' worth for each shard keep the workers busy; more would only delay live events behind it.
         self._most_ahead = 2 * settings.batch_events * stream.shards
         self._unseen = 0  # sent since the last look
@@ -53,12 +63,13 @@ class Shipment:
     async def look(self) -> int:
         """Ask how far the workers are; returns how many redeliveries they counted."""
         redelivered = 0
-        for row in await self._connection.fetch(SQL["lane"], self.lane, self._shards()):
+        for row in await self._connection.fetch(SQL["lane"], self.lane, self.shards):
             self.done[row["shard"]] = Ranges((each.lower, each.upper) for each in row["done"])
             redelivered += row["redelivered"]
             if row["closed"]:
                 self._closed.add(row["shard"])
         self._unseen = 0
+        self._progress.update(self._read, self.applied)
         return redelivered
 
     async def send(self, frame: Frame) -> None:
@@ -66,6 +77,8 @@ class Shipment:
 
         Raises ServerError when it cannot be sent, or when the workers stand still.
         """
+        await self._attendance.ensure()
+        self._read = frame.read
         first = self.sent[frame.shard]
         self.sent[frame.shard] += frame.n
         # Only saves the trip: the workers would find it a duplicate.
@@ -75,7 +88,6 @@ class Shipment:
         await self._publisher.send(frame.shard, batch)
         self._unseen += frame.n
         if self._unseen >= self._most_ahead // 4:
-            await self._attendance.ensure()
             await self.look()
             self._check_progress(waiting=False)
             while self.published - self.applied > self._most_ahead:
@@ -114,6 +126,3 @@ class Shipment:
                 f"no worker applied anything for {PATIENCE:.0f} seconds: {self.applied:,} of {self.published:,} events are in the "
                 "tables, the others wait in the stream. `streamgauge doctor` says what is wrong; then run the same command again"
             )
-
-    def _shards(self) -> list[int]:
-        return list(range(self._stream.shards))

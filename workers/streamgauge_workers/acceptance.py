@@ -1,7 +1,7 @@
 """What becomes of each event of a batch, apart from repeated keys: pure, and recorded in the event log."""
 
 from collections.abc import Container, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
@@ -20,7 +20,8 @@ from streamgauge.summaries.histogram import LARGEST
 from streamgauge.summaries.rollups import Catalogue
 from streamgauge.table import Labels, Mask, Table
 
-LONGEST_TEXT = 2_048  # characters
+LONGEST_TEXT = 2_048  # bytes of UTF-8: an admitted dimension value has to fit a row of an index
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 AHEAD = timedelta(minutes=5)  # how far a producer's clock may run ahead of PostgreSQL's
 
 
@@ -34,7 +35,9 @@ def judge(
 ) -> Outcomes:
     """The outcome of every row. `trusted` rows (imports of history) may be older than `max_lateness`."""
     outcomes = np.full(table.n, APPLIED, np.uint8)
-    now_us = int(now.timestamp() * 1_000_000)
+    now_us = (now - EPOCH) // timedelta(
+        microseconds=1
+    )  # a float of seconds would be a microsecond off now and then
     at = table.occurred_at
     outcomes[(at < now_us - max_lateness // timedelta(microseconds=1)) & ~trusted] = LATE
     outcomes[at > now_us + AHEAD // timedelta(microseconds=1)] = FUTURE
@@ -65,14 +68,21 @@ def _bad_texts(table: Table) -> Mask:
     bad = np.zeros(table.n, np.bool_)
     for labels in (table.name, table.tenant, table.session, table.group, table.device):
         bad |= _bad_codes(labels)
-    for column in table.columns.values():
+    for (name, _), column in table.columns.items():
+        if _is_bad(name):
+            bad[column.rows] = True
         if column.dictionary is not None:
             bad[column.rows[_bad_codes(Labels(column.dictionary, column.values))]] = True
     return bad
 
 
 def _bad_codes(labels: Labels) -> Mask:
-    wrong: Sequence[bool] = [len(text) > LONGEST_TEXT or "\0" in text for text in labels.values]
+    wrong: Sequence[bool] = [_is_bad(text) for text in labels.values]
     if not any(wrong):
         return np.zeros(len(labels.codes), np.bool_)
     return np.array([*wrong, False], np.bool_)[labels.codes]
+
+
+def _is_bad(text: str) -> bool:
+    # A character has up to four bytes: only a text that could be too long is encoded to know.
+    return "\0" in text or (len(text) > LONGEST_TEXT // 4 and len(text.encode()) > LONGEST_TEXT)

@@ -84,10 +84,12 @@ class Applier:
         entries: Sequence[Entry],
         at: float,
         poison: str | None = None,
+        may_rescan: bool = True,
     ) -> Applied:
         """Apply entries read behind `position`. `at` is a monotonic clock's seconds, for refreshing tenants.
 
-        With `poison` set, dead-letter the entries' batches for that reason instead of applying them.
+        With `poison` set, dead-letter the entries' batches for that reason instead of applying them. `may_rescan`: a new hole
+        sends the position back to the oldest retained entry (rule P11).
 
         Raises FencedError when another writer was here, NewerFrameError for a payload of a newer version, and whatever
         PostgreSQL raises; nothing of the entries is stored then.
@@ -109,7 +111,7 @@ class Applier:
                 verdict.fresh.clear()
             await self._apply_batches(connection, aside, verdict, letters, now, at, done)
             await self.lanes.store(connection, verdict)
-            if verdict.rescan:
+            if verdict.rescan and may_rescan:
                 assert moved.history is not None  # noqa: S101 - entries were read, so there was a history
                 done.position, _ = await moved.swap(connection, moved.rewound(moved.history))
         return done

@@ -31,12 +31,15 @@ ON CONFLICT (shard, lane) DO UPDATE SET done = excluded.done, "end" = excluded."
 -- lanes_forget: drop lanes idle for so long that lateness refuses whatever they could still send (rule P10); list what was open
 WITH gone AS (
     DELETE FROM lanes WHERE shard = $1 AND touched < $2 AND NOT trusted RETURNING *
+), counted AS (
+    SELECT gone.*, CASE WHEN stray THEN 0 ELSE "end" -
+        (SELECT coalesce(sum(least(upper(r), "end") - lower(r)), 0) FROM unnest(done) r WHERE lower(r) < "end") END AS lost,
+        (SELECT count(*) FROM unnest(done) r) AS ranges
+    FROM gone
 ), listed AS (
     INSERT INTO forgotten_lanes (shard, lane, born, "end", lost)
-    SELECT shard, lane, born, "end",
-           CASE WHEN stray THEN 0 ELSE "end" - (SELECT coalesce(sum(upper(r) - lower(r)), 0) FROM unnest(done) r) END
-    FROM gone
-    WHERE NOT closed OR stray OR "end" <> (SELECT coalesce(sum(upper(r) - lower(r)), 0) FROM unnest(done) r)
+    SELECT shard, lane, born, "end", lost FROM counted
+    WHERE NOT closed OR stray OR lost > 0 OR ranges > 1 OR lower(done) > 0
 )
 SELECT count(*) FROM gone
 

@@ -31,6 +31,7 @@ BLOCK_MS = 500  # how long an idle read waits; also the longest a stop has to wa
 MOST_ENTRIES = 1_024  # of one read; bounds its memory when small entries are followed by large ones
 LONGEST_BACKOFF = 5.0  # seconds
 STOPPED_PAUSE = 30.0  # seconds between looks at a shard that holds a newer version's entries
+RESCAN_EVERY = 60.0  # seconds at least between re-reads for new holes: a producer that keeps losing must not stall its shard
 LIKELY_EVENTS = 500.0  # per entry, until some were seen
 
 log = structlog.get_logger(__name__)
@@ -59,6 +60,7 @@ class ShardWorker:
         self.events_per_entry = LIKELY_EVENTS
         self.lag = Lag(shard, stream)
         self.suspicion = Suspicion()
+        self.rescan_due = float("-inf")
 
     async def run(self) -> None:
         """Apply until `stopping` is set. Raises nothing but cancellation."""
@@ -135,7 +137,9 @@ class ShardWorker:
         poison = await self._attempt(aside, entries) if counted else None
         started = time.monotonic()
         try:
-            applied = await applier.apply(connection, aside, position, entries, started, poison)
+            applied = await applier.apply(
+                connection, aside, position, entries, started, poison, started > self.rescan_due
+            )
         except Exception as error:
             self.suspicion.failed(entries, error, counted)
             raise
@@ -143,6 +147,7 @@ class ShardWorker:
         if applied.position.entry_id == entries[-1][0]:
             self.lag.entries.applied(len(entries))
         else:
+            self.rescan_due = started + RESCAN_EVERY
             self.lag.entries.rewound()
         return applied.position, True
 

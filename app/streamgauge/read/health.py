@@ -4,12 +4,11 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import asyncpg
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
 from streamgauge.database import Connection, Pool
-from streamgauge.errors import SchemaError, StreamgaugeError
+from streamgauge.errors import SchemaError
 from streamgauge.logs import redacted
 from streamgauge.read.problems import problem
 from streamgauge.stream import StreamPort
@@ -60,6 +59,6 @@ async def _reason(asking: Awaitable[Any]) -> tuple[type[Exception], str] | None:
             await asking
     except TimeoutError as error:
         return type(error), f"no answer within {PATIENCE:.0f} seconds"
-    except (StreamgaugeError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is the answer
         return type(error), redacted(str(error) or type(error).__name__)
     return None

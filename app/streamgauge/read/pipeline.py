@@ -5,14 +5,12 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-import asyncpg
 import structlog
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from streamgauge.database import Pool
 from streamgauge.entry import EntryId
-from streamgauge.errors import ServerError
 from streamgauge.sql import named_queries
 from streamgauge.stream import StreamPort
 
@@ -77,7 +75,7 @@ class Pipeline(Collector):
                 lost = await connection.fetchrow(SQL["lost"])
                 state.lost = (lost["known"], lost["forgotten"]) if lost else (0, 0)
                 state.database = True
-        except (OSError, TimeoutError, ServerError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except Exception as error:  # noqa: BLE001 - metrics without it are better than none
             log.warning("metrics without the database", error=type(error).__name__, detail=str(error))
 
     async def _ask_streams(self, state: PipelineState) -> None:
@@ -86,7 +84,7 @@ class Pipeline(Collector):
                 for shard, (number, position) in state.positions.items():
                     state.lag[shard] = (await self.stream.backlog(number, position)).seconds
             state.streams = bool(state.positions)
-        except (OSError, TimeoutError, ServerError) as error:
+        except Exception as error:  # noqa: BLE001 - as above
             log.warning("metrics without the streams", error=type(error).__name__, detail=str(error))
 
     def collect(self) -> Iterator[Metric]:

@@ -110,11 +110,8 @@ class _Prepared:
 
     def fold(self, rollup: Rollup) -> Iterator[Group]:
         """All groupings of one rollup."""
-        if rollup.event == ANY:
-            chosen = np.ones(self.table.n, np.bool_)
-        elif rollup.event in self.table.name.values:
-            chosen = self.table.name.codes == self.table.name.values.index(rollup.event)
-        else:
+        chosen = self._rows_of(rollup.event)
+        if not chosen.any():
             return
         required = {dimension.property for dimension in rollup.dimensions if dimension.required}
         for place, grouping in enumerate(rollup.groupings):
@@ -126,6 +123,15 @@ class _Prepared:
             picked = np.flatnonzero(rows)
             if len(picked):
                 yield from self._groups(rollup, place, labels, picked)
+
+    def _rows_of(self, event: str) -> Mask:
+        """Which rows are events of that name."""
+        if event == ANY:
+            return np.ones(self.table.n, np.bool_)
+        if event not in self.table.name.values:
+            return np.zeros(self.table.n, np.bool_)
+        named: Mask = self.table.name.codes == self.table.name.values.index(event)
+        return named
 
     def _groups(self, rollup: Rollup, place: int, labels: list[Labels], rows: Ints) -> Iterator[Group]:
         """One grouping: sort the rows by group, then reduce every group's run of rows."""
@@ -255,9 +261,18 @@ class _Prepared:
         return Labels(values, codes)
 
     def _limited(self, name: str, labels: Labels) -> Labels:
-        """Ask for every (tenant, day, value) present whether it is admitted; the others get the code of "(other)"."""
+        """Ask for every (tenant, day, value) present whether it is admitted; the others get the code of "(other)".
+
+        What is asked must not depend on how events were batched. So only events count that some rollup breaks down by
+        this dimension, and "(none)" and "(other)" take no place.
+        """
         size = len(labels.values)
-        present = np.flatnonzero(labels.codes >= 0)
+        own = np.array([value not in RESERVED for value in labels.values] + [False], np.bool_)
+        counted = np.zeros(self.table.n, np.bool_)
+        for rollup in self.catalogue.rollups:
+            if any(name in grouping for grouping in rollup.groupings):
+                counted |= self._rows_of(rollup.event)
+        present = np.flatnonzero(counted & own[labels.codes])
         scopes = self.day_codes[present] * len(self.scopes) + self.table.tenant.codes[present]
         cells = scopes * size + labels.codes[present]
         seen = np.zeros(len(self.days) * len(self.scopes) * size, np.bool_)

@@ -6,7 +6,7 @@ most 1/64 of its value wide, so its midpoint is at most 0.781 % off; values belo
 (12 days in microseconds); larger values go on into further buckets up to 2**48.
 """
 
-from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,9 @@ from streamgauge.table import Ints
 LARGEST = 2**48 - 1  # a batch of 2**15 such values still sums in 64 bits
 RELATIVE_ERROR = 1 / 128
 WIDTHS = (1, 2, 4, 8)
+MARGIN = 64  # buckets of room on both sides of a window, so that it seldom grows
+
+Buckets: TypeAlias = npt.NDArray[np.uint16]
 
 
 def bucket_of(value: int) -> int:
@@ -38,12 +41,20 @@ def bounds(bucket: int) -> tuple[int, int]:
     return low, low + (1 << shift) - 1
 
 
-@dataclass(slots=True)
 class Histogram:
-    """Sorted distinct buckets and how many values fell into each."""
+    """How many values fell into each bucket.
 
-    buckets: npt.NDArray[np.uint16]
-    counts: Ints
+    Made from sorted distinct buckets; merging turns it into a window over the buckets in use, which later merges only add to.
+    """
+
+    __slots__ = ("_buckets", "_counts", "_start", "_window")
+
+    def __init__(self, buckets: Buckets, counts: Ints) -> None:
+        """`buckets` ascending and distinct, `counts` above zero. Neither array is ever written to."""
+        self._buckets = buckets
+        self._counts = counts
+        self._start = 0
+        self._window: Ints | None = None
 
     @classmethod
     def of(cls, values: Ints) -> "Histogram":
@@ -54,57 +65,77 @@ class Histogram:
     @property
     def total(self) -> int:
         """How many values it holds."""
-        return int(self.counts.sum())
+        return int((self._counts if self._window is None else self._window).sum())
+
+    def sparse(self) -> tuple[Buckets, Ints]:
+        """Ascending distinct buckets and their counts."""
+        if self._window is None:
+            return self._buckets, self._counts
+        used = np.flatnonzero(self._window)
+        return (used + self._start).astype(np.uint16), self._window[used]
+
+    @property
+    def buckets(self) -> Buckets:
+        """Ascending distinct buckets."""
+        return self.sparse()[0]
+
+    @property
+    def counts(self) -> Ints:
+        """How many values fell into each of `buckets`."""
+        return self.sparse()[1]
+
+    def copy(self) -> "Histogram":
+        """An independent copy."""
+        return Histogram(*self.sparse())
 
     def merge(self, other: "Histogram") -> None:
         """Add another histogram's values to this one."""
-        if not len(other.buckets):
-            return
-        places = np.searchsorted(self.buckets, other.buckets)
-        known = places < len(self.buckets)
-        known[known] = self.buckets[places[known]] == other.buckets[known]
-        if known.all():
-            counts = (
-                self.counts.copy()
-            )  # arrays may be shared with the other rows the same values were merged into
-            counts[places] += other.counts
-            self.counts = counts
-            return
-        buckets = np.concatenate([self.buckets, other.buckets])
-        self.buckets, inverse = np.unique(buckets, return_inverse=True)
-        totals = np.zeros(len(self.buckets), np.int64)
-        np.add.at(totals, inverse, np.concatenate([self.counts, other.counts]))
-        self.counts = totals
+        buckets, counts = other.sparse()
+        if len(buckets):
+            # Indexed by a signed type: a difference of unsigned ones would wrap around.
+            window = self._covering(int(buckets[0]), int(buckets[-1]) + 1)
+            window[buckets.astype(np.intp) - self._start] += counts
+
+    def _covering(self, first: int, end: int) -> Ints:
+        """The window, made or grown to hold buckets from `first` to before `end`."""
+        window = self._window
+        if window is not None and self._start <= first and end <= self._start + len(window):
+            return window
+        buckets, counts = self.sparse()
+        if len(buckets):
+            first, end = min(first, int(buckets[0])), max(end, int(buckets[-1]) + 1)
+        self._start = max(first - MARGIN, 0)
+        self._window = window = np.zeros(end + MARGIN - self._start, np.int64)
+        window[buckets.astype(np.intp) - self._start] = counts
+        return window
 
     def quantile(self, q: float, least: int, greatest: int) -> int:
-        """The q-quantile (0 < q <= 1): the midpoint of the bucket holding rank ceil(q * n), within the exact extremes."""
-        total = self.total
+        """The q-quantile (0 < q <= 1): the midpoint of the bucket holding rank ceil(q * n), within the exact extremes.
+
+        Raises ValueError when there are no values.
+        """
+        buckets, counts = self.sparse()
+        total = int(counts.sum())
         if not total:
             raise ValueError("an empty histogram has no quantiles")
         numerator, denominator = q.as_integer_ratio()
         rank = max(-(-numerator * total // denominator), 1)
-        place = int(np.searchsorted(np.cumsum(self.counts), rank))
-        low, high = bounds(int(self.buckets[place]))
+        place = int(np.searchsorted(np.cumsum(counts), rank))
+        low, high = bounds(int(buckets[place]))
         return min(max((low + high) // 2, least), greatest)
 
     def encode(self) -> bytes:
-        """Canonical bytes: width of a count, buckets as deltas would save little, so plain little-endian arrays."""
-        top = int(self.counts.max(initial=0))
-        width = next(width for width in WIDTHS if top < 1 << (8 * width - (width == 8)))
-        size = len(self.buckets).to_bytes(2, "little")
-        return b"".join(
-            [
-                bytes([width]),
-                size,
-                self.buckets.astype("<u2").tobytes(),
-                self.counts.astype(f"<u{width}").tobytes(),
-            ]
-        )
+        """Canonical bytes: width of a count, number of buckets, buckets, counts, all little-endian."""
+        buckets, counts = self.sparse()
+        top = int(counts.max(initial=0))
+        width = 1 if top < 256 else 2 if top < 65_536 else 4 if top < 1 << 32 else 8
+        head = bytes([width]) + len(buckets).to_bytes(2, "little")
+        return head + buckets.astype("<u2", copy=False).tobytes() + counts.astype(f"<u{width}").tobytes()
 
     @classmethod
     def decode(cls, data: bytes) -> "Histogram":
         """The histogram `encode` wrote. Raises ValueError for other bytes."""
-        width, size = int.from_bytes(data[:1], "little"), int.from_bytes(data[1:3], "little")
+        width, size = (data[0], int.from_bytes(data[1:3], "little")) if len(data) >= 3 else (0, 0)
         if width not in WIDTHS or len(data) != 3 + size * (2 + width):
             raise ValueError("not a histogram")
         buckets = np.frombuffer(data, "<u2", size, 3).astype(np.uint16)
@@ -112,3 +143,10 @@ class Histogram:
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Histogram) and self.encode() == other.encode()
+
+    # Mutable, hence unhashable.
+    __hash__ = None  # type: ignore[assignment]  # the documented way to say so; mypy expects a method
+
+    def __repr__(self) -> str:
+        buckets, counts = self.sparse()
+        return f"Histogram({dict(zip(buckets.tolist(), counts.tolist(), strict=True))})"

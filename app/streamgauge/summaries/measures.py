@@ -35,7 +35,8 @@ class Measures:
             self.max = other.max if self.max is None or other.max is None else max(self.max, other.max)
         if other.histogram is not None:
             if self.histogram is None:
-                self.histogram = Histogram(other.histogram.buckets, other.histogram.counts)
+                self.histogram = other.histogram.copy()
             else:
                 self.histogram.merge(other.histogram)
-        self.members |= other.members
+        if other.members:
+            self.members |= other.members

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -75,6 +76,7 @@ class Held:
         self.process.kill()
         self.process.wait()
         until_gone(self.data_dir)
+        remove_sockets(self.data_dir)
 
 
 def servers_of(data_dir: Path) -> list[int]:
@@ -90,6 +92,13 @@ def until_gone(data_dir: Path, seconds: float = PATIENCE_SECONDS) -> bool:
             return False
         time.sleep(0.02)
     return True
+
+
+def remove_sockets(data_dir: Path) -> None:
+    """Remove the sockets of a killed owner, which only the next start over the same data would do."""
+    published = data_dir / "endpoints.json"
+    if published.exists():
+        shutil.rmtree(json.loads(published.read_text())["socket_dir"], ignore_errors=True)
 
 
 def without_given_servers() -> dict[str, str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tests.integration.local.held import family, free_port, until_dead, without_given_servers
+from tests.integration.local.held import family, free_port, remove_sockets, until_dead, without_given_servers
 
 PATIENCE_SECONDS = 60.0
 
@@ -30,6 +30,7 @@ class Started:
             env={**without_given_servers(), **(environment or {})},
         )
         self._family: list[int] = []
+        self._data_dir = data_dir
 
     def wait(self) -> str:
         """Wait until it says where it is; what it says."""
@@ -72,3 +73,4 @@ class Started:
         self.process.kill()
         self.process.communicate()
         assert until_dead(self._family, PATIENCE_SECONDS) == []
+        remove_sockets(self._data_dir)
