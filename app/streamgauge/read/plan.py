@@ -183,7 +183,7 @@ def _grouping(rollup: Rollup, stored: tuple[str, ...]) -> tuple[int, tuple[str, 
             f"{rollup.metric!r} is not kept by {' by '.join(stored)} at once: it is kept by {kept}",
             "dimensions",
         )
-    _, place, grouping = max(fitting)
+    _, place, grouping = min(fitting)
     return place, grouping
 
 
