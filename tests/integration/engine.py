@@ -47,7 +47,7 @@ Plain = dict[str, Any]
 class Row(NamedTuple):
     """A canonical row, whoever counted it."""
 
-    count: int
+    events: int
     errors: int
     observed: int
     sum: int
@@ -256,7 +256,7 @@ class Engine:
             )  # fmt: skip
         return rows
 
-    async def expected(self, events: list[Plain]) -> dict[Place, Row]:
+    async def expected(self, events: Sequence[Plain]) -> dict[Place, Row]:
         """The oracle's rows for these events, with the limit that the settings give."""
         keys = {
             row["name"]: row["cardinality_key"]
@@ -306,7 +306,7 @@ class Engine:
         """What `verify` says."""
         return await verify(self.connection, self.catalogue, self.settings.cardinality_limit)
 
-    async def check(self, events: list[Plain]) -> dict[Place, Row]:
+    async def check(self, events: Sequence[Plain]) -> dict[Place, Row]:
         """The tables hold what the oracle counts of these events, both ledgers add up, and `verify` agrees; returns the rows."""
         rows, expected = await self.rows(), await self.expected(events)
         differing = [

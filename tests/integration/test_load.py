@@ -1,5 +1,8 @@
 """Synthetic events are the same for the same seed, and what the tables hold of them is what was told."""
 
+import shutil
+import sys
+import time
 from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
@@ -12,15 +15,17 @@ import pytest
 from pyroaring import BitMap
 
 from streamgauge.capture.pseudonyms import TenantKeys
-from streamgauge.errors import InputError
+from streamgauge.errors import InputError, ServerError
 from streamgauge.event import Event
 from streamgauge.settings import Settings
 from streamgauge.table import thaw
 from streamgauge_cli.load import read_until
-from streamgauge_imports.batches import batch_size
+from streamgauge_imports.batches import Frame, batch_size
 from streamgauge_imports.importing import Delivered, deliver
 from streamgauge_imports.orders import Load, load_order
+from streamgauge_imports.preparing import prepared
 from streamgauge_imports.progress import Lines
+from streamgauge_imports.shipment import Shipment
 from streamgauge_imports.synthetic import ROUTES, Synthetic
 
 UNTIL = datetime(2024, 3, 31, 12, tzinfo=UTC)
@@ -188,10 +193,38 @@ async def test_the_same_load_again_changes_nothing_and_tells_the_same(settings: 
     assert row["n"] == 18_000
 
 
-async def test_events_are_not_sent_faster_than_asked(settings: Settings) -> None:
-    delivered = await run(replace(LOAD, events=60, rate=100), settings)
-    assert delivered.result.applied == 60
-    assert delivered.result.seconds > 0.5
+async def test_events_are_not_sent_faster_than_asked(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[tuple[int, float]] = []
+    send = Shipment.send
+
+    async def watched(shipment: Shipment, frame: Frame) -> None:
+        sent.append((shipment.published, time.monotonic()))
+        await send(shipment, frame)
+
+    monkeypatch.setattr(Shipment, "send", watched)
+    assert (await run(replace(LOAD, events=60, rate=100), settings)).result.applied == 60
+    begin = sent[0][1]
+    assert len(sent) > 8
+    assert all(at - begin > before / 100 - 0.01 for before, at in sent)
+
+
+async def test_a_source_that_is_left_half_way_is_ended() -> None:
+    async with prepared(synthetic(events=10**9)) as frames:
+        async for frame in frames.frames():
+            assert frame.n == 5_000
+            break
+    # Here we are, although it could have gone on for hours.
+    assert not frames.summary
+
+
+async def test_a_source_that_dies_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", shutil.which("true"))
+    with pytest.raises(ServerError, match="ended from outside"):
+        async with prepared(synthetic()) as frames:
+            async for _ in frames.frames():
+                pytest.fail("there are no frames")
 
 
 def test_the_end_is_read_in_whole_seconds_of_utc() -> None:

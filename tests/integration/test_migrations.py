@@ -71,6 +71,13 @@ async def test_an_empty_database_gets_every_migration_and_a_second_time_none(emp
     assert await fetch(empty, "SELECT version FROM schema_migrations ORDER BY 1") == shipped
 
 
+async def test_migrating_side_by_side_applies_every_migration_once(empty: str, ship: Ship) -> None:
+    # Slow, so that they would be in each other's way.
+    ship(a="CREATE TABLE a (); SELECT pg_sleep(0.2)", b="CREATE TABLE b ()")
+    done = await asyncio.gather(*(migrate(empty) for _ in range(4)))
+    assert sorted(version for versions in done for version in versions) == ["a", "b"]
+
+
 async def test_programs_that_migrate_at_the_same_time_apply_every_migration_once(
     empty: str, tmp_path: Path
 ) -> None:

@@ -159,7 +159,9 @@ async def test_beyond_the_cardinality_limit_the_same_values_stay_in_any_order(
             }
         )  # fmt: skip
         assert max(routes.values()) == 5
-        totals = sum(row.count for place, row in rows.items() if place[0] == "d" and place.metric == "events")
+        totals = sum(
+            row.events for place, row in rows.items() if place[0] == "d" and place.metric == "events"
+        )
         assert totals == len(events)
 
 

@@ -58,6 +58,14 @@ async def test_a_worker_that_starts_in_the_middle_of_a_backlog_tells_at_most_wha
     assert behind.count(await stream.backlog(0, ids[9])) == 4
 
 
+async def test_a_worker_that_starts_in_front_of_everything_retained_counts_exactly_at_once() -> None:
+    stream, behind = MemoryStream(clock=lambda: 1_000), EntriesBehind()
+    ids = await stream.append_many(0, [batch(first) for first in range(10)])
+    assert behind.count(await stream.backlog(0, BEGINNING)) == 10
+    behind.applied(4)
+    assert behind.count(await stream.backlog(0, ids[3])) == 6
+
+
 async def test_the_lag_in_seconds_is_the_age_of_the_oldest_entry_and_not_of_the_position() -> None:
     clock = [1_000]
     stream = MemoryStream(clock=lambda: clock[0])

@@ -95,8 +95,10 @@ async def _run(
 
 
 async def _publish(frames: Prepared, shipment: Shipment, rate: int) -> None:
-    began = time.monotonic()
+    began = 0.0
     async for frame in frames.frames():
+        # From the first frame on: the time it took to start is no credit to be spent in a burst.
+        began = began or time.monotonic()
         if rate:
             await asyncio.sleep(began + shipment.published / rate - time.monotonic())
         await shipment.send(frame)

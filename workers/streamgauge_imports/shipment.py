@@ -100,7 +100,7 @@ class Shipment:
         """
         used = [shard for shard, sent in enumerate(self.sent) if sent]
         for shard in used:
-            end = Announcement(self.lane, BORN, self._stream.generation, self.sent[shard], False)
+            end = Announcement(self.lane, BORN, self._stream.generation, self.sent[shard], True)
             await self._publisher.send(shard, end)
         self._check_progress(waiting=False)
         while True:

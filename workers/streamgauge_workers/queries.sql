@@ -201,6 +201,9 @@ UPDATE leases SET expires_at = now() + $3 * interval '1 second' WHERE shard = $1
 -- lease_release: give a shard back
 DELETE FROM leases WHERE shard = $1 AND worker_id = $2
 
+-- canonical_tenants: every tenant that a summary row names, there or not
+SELECT tenant_id FROM hourly_summary UNION SELECT tenant_id FROM daily_summary UNION SELECT tenant_id FROM summary_members
+
 -- canonical_series: names of all series of these tenants
 SELECT shard, series_id, tenant_id, metric, grouping, dimensions FROM series WHERE tenant_id = ANY($1::int[])
 

@@ -147,8 +147,8 @@ class SummaryRows:
         return measures
 
 
-def stored_measures(found: Record) -> Measures:
-    """The measures of a summary table's row, without its members."""
+def stored_measures(found: Record | dict[str, Any]) -> Measures:
+    """The measures of a summary table's row, without its members. Raises ValueError for a damaged histogram."""
     histogram = None if found["histogram"] is None else Histogram.decode(found["histogram"])
     return Measures(
         found["count"],

@@ -42,6 +42,7 @@ def test_whole_days_come_from_the_daily_table_and_the_edges_from_the_hourly_one(
     assert [(span.grain, len(span.buckets)) for span in plan().spans] == [("daily", 7)]
     by_hour = plan(date_range="day", dimensions=["time:hour"]).spans
     assert [(span.grain, len(span.buckets)) for span in by_hour] == [("hourly", 24)]
+    assert [bucket.period for bucket in by_hour[0].buckets] == list(range(24))
 
 
 def test_each_bucket_counts_towards_the_period_it_lies_in() -> None:
