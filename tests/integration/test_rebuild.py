@@ -187,3 +187,19 @@ async def test_a_rebuild_that_fails_changes_nothing(redis_url: str, database_url
         with pytest.raises(Exception, match="digest"):
             await rebuilt(engine)
         assert await content(engine) == before
+
+
+async def test_events_of_a_tenant_that_is_gone_are_named_and_not_dropped(
+    redis_url: str, database_url: str
+) -> None:
+    async with open_engine(redis_url, database_url) as engine:
+        await engine.publish(generate(8, 60), 10)
+        await engine.drain()
+        before = await content(engine)
+        await engine.connection.execute("UPDATE tenants SET name = 'renamed' WHERE name = 'york'")
+        assert any(
+            "tenant 'york', which is not there" in each for each in (await engine.verified()).differences
+        )
+        with pytest.raises(InputError, match="tenant 'york', which is not there"):
+            await rebuilt(engine)
+        assert await content(engine) == before
