@@ -234,6 +234,7 @@ async def test_an_import_that_was_cut_short_is_finished_by_running_it_again(
     tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     few = replace(settings, shards=2)
+    monkeypatch.setattr("streamgauge_imports.orders.batch_size", lambda shards: 3_000)
     log = write(tmp_path / "log", *many(12_000), "broken", *many(25_000, 40))
     send, frames = Shipment.send, [0]
 
@@ -242,6 +243,9 @@ async def test_an_import_that_was_cut_short_is_finished_by_running_it_again(
             await send(shipment, [frame])
             frames[0] += 1
             if frames[0] == 2:
+                # What was sent is in the tables, so that the next run finds rows that are done.
+                while shipment.applied < shipment.published:
+                    await shipment._wait()
                 raise ServerError("pulled the plug")
 
     monkeypatch.setattr(Shipment, "send", fail)
@@ -255,7 +259,7 @@ async def test_an_import_that_was_cut_short_is_finished_by_running_it_again(
     with pytest.raises(InputError, match="STREAMGAUGE_SHARDS was 2, is 4"):
         await run(log, settings)
     result = await run(log, few)
-    assert (result.read, result.applied + result.duplicate) == (37_001, 37_000)
+    assert (result.read, result.applied, result.duplicate) == (37_001, 31_000, 6_000)
     assert result.accounted
     assert await requests(few) == 37_000
     whole = replace(few, data_dir=tmp_path / "data")
@@ -417,9 +421,10 @@ async def test_publishing_waits_for_workers_that_are_behind(
         ahead.append(shipment.published - shipment.applied)
 
     monkeypatch.setattr(Shipment, "send", watched)
-    monkeypatch.setattr("streamgauge_imports.orders.batch_size", lambda shards: 500)
+    monkeypatch.setattr("streamgauge_imports.orders.batch_size", lambda shards: 100)
     assert (await run(write(tmp_path / "log", *many(20_000)), slow)).applied == 20_000
-    assert max(ahead) <= 2 * 1_000 + 500, "more than two transactions and a frame ahead"
+    # A group of frames may go before the next look, and one frame more than it has room for.
+    assert max(ahead) <= 2 * 1_000 + 500 + 100
 
 
 def test_frames_are_made_in_little_memory(tmp_path: Path) -> None:

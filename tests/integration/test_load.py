@@ -1,5 +1,7 @@
 """Synthetic events are the same for the same seed, and what the tables hold of them is what was told."""
 
+import asyncio
+import io
 import shutil
 import sys
 import time
@@ -23,7 +25,7 @@ from streamgauge_cli.load import read_until
 from streamgauge_imports.batches import Frame, batch_size
 from streamgauge_imports.importing import Delivered, deliver
 from streamgauge_imports.orders import Load, load_order
-from streamgauge_imports.preparing import prepared
+from streamgauge_imports.preparing import Prepared, prepared, write
 from streamgauge_imports.progress import Lines
 from streamgauge_imports.shipment import Shipment
 from streamgauge_imports.synthetic import ROUTES, Synthetic
@@ -140,9 +142,8 @@ def test_one_event_is_enough() -> None:
 
 
 def test_a_frame_holds_less_the_slower_events_are_sent() -> None:
-    assert batch_size(4) == 5_000
-    assert batch_size(64) == 500
-    assert [batch_size(4, rate) for rate in (1, 100, 16_000, 10**9)] == [1, 6, 1_000, 5_000]
+    assert [batch_size(shards) for shards in (1, 4, 64)] == [20_000, 20_000, 1_250]
+    assert [batch_size(4, rate) for rate in (1, 100, 16_000, 10**9)] == [1, 6, 1_000, 20_000]
 
 
 async def test_the_tables_hold_what_was_told(settings: Settings) -> None:
@@ -208,6 +209,18 @@ async def test_events_are_not_sent_faster_than_asked(
     begin = sent[0][1]
     assert len(sent) > 8
     assert all(at - begin > before / 100 - 0.01 for before, at in sent)
+
+
+async def test_frames_that_are_ready_come_together_up_to_what_was_asked() -> None:
+    output, source = io.BytesIO(), synthetic(batch=100)
+    write(source, output)
+    reader = asyncio.StreamReader()
+    reader.feed_data(output.getvalue())
+    frames = Prepared(reader)
+    groups = [group async for group in frames.groups(250)]
+    assert [frame for group in groups for frame in group] == list(source.frames({}))
+    assert max(sum(frame.n for frame in group) for group in groups) == 300
+    assert frames.summary["rows"] == 9_000
 
 
 async def test_a_source_that_is_left_half_way_is_ended() -> None:

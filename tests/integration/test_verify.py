@@ -105,6 +105,9 @@ CASES: dict[str, Case] = {
     "a histogram of garbage": (
         sql(f"UPDATE hourly_summary SET histogram = '\\x0907' WHERE ctid = {HOUR_ROW}"), {"hourly_summary.histogram"}, NAMED,
     ),
+    "a histogram in disorder": (
+        sql(f"UPDATE hourly_summary SET histogram = '\\x010200090003000102' WHERE ctid = {HOUR_ROW}"), {"hourly_summary.histogram"}, NAMED,
+    ),
     "no histogram": (
         sql(f"UPDATE hourly_summary SET histogram = NULL WHERE ctid = {HOUR_ROW}"), {"hourly_summary.histogram"}, NAMED,
     ),

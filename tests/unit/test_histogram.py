@@ -151,3 +151,13 @@ def test_bytes_of_another_length_or_width_are_a_value_error(values: list[int], d
         Histogram.decode(encoded + b"\0")
     with pytest.raises(ValueError, match="not a histogram"):
         Histogram.decode(b"\3" + encoded[1:])
+
+
+def test_buckets_out_of_order_or_counts_of_nothing_are_a_value_error() -> None:
+    good = Histogram(np.array([3, 9], np.uint16), np.array([1, 2], np.int64)).encode()
+    assert Histogram.decode(good).total == 3
+    for wrong in ("010200090003000102", "010200030003000102", "010200030009000002"):
+        with pytest.raises(ValueError, match="not a histogram"):
+            Histogram.decode(bytes.fromhex(wrong))
+    with pytest.raises(ValueError, match="not a histogram"):
+        Histogram.decode(b"\x08\x01\x00\x03\x00" + b"\xff" * 8)

@@ -10,8 +10,8 @@ from streamgauge.event import Event
 from streamgauge.frame import freeze
 
 VERSION = 1  # change it whenever the same content would make other frames
-GATHERED = 80_000  # events in memory, over all shards
-SMALLEST = 500
+GATHERED = 80_000  # events in memory, over all shards: some 60 MB
+LARGEST = 20_000  # of one frame: a transaction's worth, which costs a worker far less than four of a quarter
 
 
 class Frame(NamedTuple):
@@ -61,5 +61,5 @@ class Batches:
 
 def batch_size(shards: int, rate: int = 0) -> int:
     """Events of one frame: large ones cost least; with a rate (events per second, 0 for none) a few a second for each shard."""
-    largest = max(GATHERED // shards, SMALLEST)
+    largest = min(GATHERED // shards, LARGEST)
     return largest if rate == 0 else min(max(rate // (4 * shards), 1), largest)

@@ -139,7 +139,10 @@ class Histogram:
         if width not in WIDTHS or len(data) != 3 + size * (2 + width):
             raise ValueError("not a histogram")
         buckets = np.frombuffer(data, "<u2", size, 3).astype(np.uint16)
-        return cls(buckets, np.frombuffer(data, f"<u{width}", size, 3 + 2 * size).astype(np.int64))
+        counts = np.frombuffer(data, f"<u{width}", size, 3 + 2 * size).astype(np.int64)
+        if (buckets[1:] <= buckets[:-1]).any() or (counts <= 0).any():
+            raise ValueError("not a histogram")
+        return cls(buckets, counts)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Histogram) and self.encode() == other.encode()
