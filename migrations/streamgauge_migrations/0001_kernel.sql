@@ -180,6 +180,8 @@ CREATE TABLE hourly_summary (
     min       bigint,
     max       bigint,
     histogram bytea,
+    -- Sums of the rollup's further properties, in the order it declares them; null where no event carried one.
+    totals    numeric[] NOT NULL DEFAULT '{}',
     PRIMARY KEY (shard, series_id, bucket)
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.05);
 

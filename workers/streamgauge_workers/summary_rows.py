@@ -149,16 +149,11 @@ class SummaryRows:
 
 def stored_measures(found: Record) -> Measures:
     """The measures of a summary table's row, without its members."""
-    histogram = None if found["histogram"] is None else Histogram.decode(found["histogram"])
     return Measures(
-        found["count"],
-        found["errors"],
-        found["observed"],
-        int(found["sum"]),
-        found["min"],
-        found["max"],
-        histogram,
-    )
+        found["count"], found["errors"], found["observed"], int(found["sum"]), found["min"], found["max"],
+        None if found["histogram"] is None else Histogram.decode(found["histogram"]),
+        tuple(None if total is None else int(total) for total in found["totals"]),
+    )  # fmt: skip
 
 
 def union(parts: Iterable[bytes]) -> BitMap:
@@ -171,10 +166,15 @@ def _values(item: tuple[RowKey, Row]) -> tuple[Any, ...]:
     found = row.measures
     return (
         key.series_id, row.tenant_id, key.bucket, found.count, found.errors, found.observed, found.sum, found.min,
-        found.max, None if found.histogram is None else found.histogram.encode(),
+        found.max, None if found.histogram is None else found.histogram.encode(), _array(found.totals),
     )  # fmt: skip
 
 
 def _columns(rows: Iterable[tuple[Any, ...]]) -> list[list[Any]]:
     """Rows as one list per column, the form `unnest` takes."""
     return [list(column) for column in zip(*rows, strict=True)]
+
+
+def _array(totals: tuple[int | None, ...]) -> str:
+    """A PostgreSQL array as text: `unnest` would flatten an array of arrays."""
+    return "{" + ",".join("NULL" if total is None else str(total) for total in totals) + "}"

@@ -9,8 +9,7 @@ STATUS = "http.response.status_code"
 DURATION = "duration"
 BYTES = "http.response.body.size"
 
-DURATION_METRIC = "http.server.request.duration"
-BYTES_METRIC = "http.server.response.body.size"
+REQUEST_METRIC = "http.server.request.duration"
 
 REQUEST = EventType(
     name="http.request",
@@ -31,6 +30,7 @@ _DIMENSIONS = (Dimension(ROUTE), Dimension(METHOD), Dimension(STATUS), Dimension
 _GROUPINGS: tuple[tuple[str, ...], ...] = ((), (ROUTE, METHOD, STATUS), (ROUTE, METHOD, STATUS, PATH))
 
 ROLLUPS = (
-    Rollup(DURATION_METRIC, REQUEST.name, _DIMENSIONS, _GROUPINGS, value=DURATION, histogram=True),
-    Rollup(BYTES_METRIC, REQUEST.name, _DIMENSIONS, _GROUPINGS, value=BYTES, actors=False),
+    Rollup(
+        REQUEST_METRIC, REQUEST.name, _DIMENSIONS, _GROUPINGS, value=DURATION, totals=(BYTES,), histogram=True
+    ),
 )
