@@ -6,6 +6,7 @@ N failed, N skipped`.
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -98,7 +99,7 @@ def coverage_suffices(work: Path) -> bool:
     """Combine what all processes of all suites recorded, and compare both figures with what is asked."""
     title("coverage")
     data = {"COVERAGE_FILE": str(work / "coverage")}
-    report = work / "coverage.json"
+    report = work / "totals.json"
     if python(["-m", "coverage", "combine", "--quiet"], **data) or python(
         ["-m", "coverage", "json", "--quiet", "-o", str(report)], **data
     ):
@@ -145,4 +146,6 @@ def title(text: str) -> None:
 
 
 if __name__ == "__main__":
+    # Told to end, take the child along: subprocess.run kills it when an exception passes.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     sys.exit(main(sys.argv[1:]))

@@ -49,7 +49,6 @@ def configure(level: str, stream: TextIO | None = None, *, readable: bool | None
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
-        structlog.stdlib.ExtraAdder(),
         _flatten_exception,
         _clean,
         _in_order,
@@ -67,9 +66,9 @@ def configure(level: str, stream: TextIO | None = None, *, readable: bool | None
     handler = logging.StreamHandler(target)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[structlog.stdlib.ExtraAdder()],
             processors=[
                 *shared,
-                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 _for_people if for_people else structlog.processors.JSONRenderer(),
             ],
             use_get_message=True,
@@ -145,8 +144,11 @@ def _cleaned(value: Any, depth: int) -> Any:
 
 
 def _in_order(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """The usual fields first; structlog's own, which begin with `_`, are dropped."""
     first = {name: event[name] for name in _ORDER if name in event}
-    return first | {name: value for name, value in event.items() if name not in first}
+    return first | {
+        name: value for name, value in event.items() if name not in first and not name.startswith("_")
+    }
 
 
 def _for_people(_: WrappedLogger, __: str, event: EventDict) -> str:

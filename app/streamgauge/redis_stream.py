@@ -41,6 +41,7 @@ local function history(key)
   return run, mark
 end
 """
+_TELL_HISTORY = _HISTORY + "local run, mark = history(KEYS[1]) return {run, mark}"
 _READ_HISTORY = (
     _HISTORY
     + """
@@ -145,6 +146,12 @@ class RedisStream:
     async def last_id(self, shard: int) -> EntryId | None:
         """See `StreamPort.last_id`."""
         return await self._edge("XREVRANGE", shard, "+", "-")
+
+    async def history(self, shard: int) -> History | None:
+        """The history of a shard's stream as it is, without making a birthmark; None when it has none. For diagnosis."""
+        async with _translated("ask"):
+            run_id, birthmark = await self._command("EVAL", _TELL_HISTORY, 1, self._key(shard))
+        return History(_text(run_id), _text(birthmark)) if birthmark is not None else None
 
     async def backlog(self, shard: int, after: EntryId) -> Backlog:
         """See `StreamPort.backlog`."""

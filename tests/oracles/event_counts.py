@@ -5,7 +5,7 @@ a `Summary`. The result has one `Cell` per grain, tenant, metric, grouping, dime
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from fractions import Fraction
@@ -129,7 +129,7 @@ def kept(
 
 
 def recount(
-    events: list[Event],
+    events: Sequence[Event],
     zones: Mapping[str, str],
     summaries: Iterable[Summary],
     limit: int | None = None,

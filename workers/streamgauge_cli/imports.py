@@ -53,11 +53,8 @@ def access_log(
     Lines that are no request are counted by reason. An import that was cut short is finished by running it again.
     """
     from streamgauge.summaries.zones import load_zone
-    from streamgauge_cli.import_report import exit_code, report
     from streamgauge_imports.log_frames import examine
-    from streamgauge_imports.orders import access_log_order
     from streamgauge_imports.tenants import check_name
-    from streamgauge_local.ownership import prepare_directory
 
     began = time.monotonic()
     # Everything that can be wrong with what was given is told before a server is started for it.
@@ -66,6 +63,11 @@ def access_log(
         load_zone(time_zone)
     table = _routes_text(routes)
     log = examine(file, format)
+
+    from streamgauge_cli.import_report import exit_code, report
+    from streamgauge_imports.orders import access_log_order
+    from streamgauge_local.ownership import prepare_directory
+
     settings = session.settings()
     prepare_directory(settings.data_dir)
     order = access_log_order(

@@ -55,7 +55,7 @@ async def serve(
 
 
 class Server(uvicorn.Server):
-    """uvicorn without its handling of signals, which would kill us again after the graceful end."""
+    """uvicorn without its handling of signals, which are ours: it would raise each of them again after its end."""
 
     def capture_signals(self) -> contextlib.AbstractContextManager[None]:  # type: ignore[override]  # a generator there
         """Leave signals alone."""

@@ -64,7 +64,7 @@ async def decided(connection: Connection, found: Import, shards: Sequence[int]) 
     return counts
 
 
-def account(before: Decided, after: Decided, read: int, summary: Mapping[str, Any]) -> Result:
+def account(before: Decided, after: Decided, summary: Mapping[str, Any]) -> Result:
     """The account of a run from what was decided when it began and when it ended; `summary` is the source's own."""
     fresh = after - before
     rejected = Counter[str](summary.get("rejected", {}))
@@ -75,7 +75,7 @@ def account(before: Decided, after: Decided, read: int, summary: Mapping[str, An
         elif name == "dead_lettered":
             dead_lettered[reason] += count
     return Result(
-        read,
+        summary["rows"],
         fresh[CODES[0]],
         before.total() + fresh[CODES[1]],
         dict(rejected),
@@ -85,14 +85,14 @@ def account(before: Decided, after: Decided, read: int, summary: Mapping[str, An
     )
 
 
-def repeated(found: Import, read: int) -> Result:
+def repeated(found: Import) -> Result:
     """The account of a run that had nothing to do, because an earlier one finished."""
     summary = found.counts["summary"]
     malformed: dict[str, int] = summary.get("rejected", {})
     lines = [(number, reason) for number, reason in summary.get("rejected_lines", ())]
     return Result(
-        read,
-        duplicate=read - sum(malformed.values()),
+        summary["rows"],
+        duplicate=summary["rows"] - sum(malformed.values()),
         rejected=malformed,
         rejected_lines=lines,
         finished_before=found.finished_at.isoformat(timespec="seconds") if found.finished_at else None,

@@ -31,7 +31,7 @@ class Source(Protocol):
         ...
 
     def frames(self, summary: dict[str, Any]) -> Iterator[Frame]:
-        """The frames, always the same ones. Fills `summary`, in JSON's types, by the end. May raise StreamgaugeError."""
+        """The frames, always the same ones. By the end `summary`, in JSON's types, has at least `rows`. May raise StreamgaugeError."""
         ...
 
 

@@ -31,7 +31,7 @@ class Order:
     time_zone: str | None  #: None: the tenant's own, or UTC for a new one
     kind: str  #: of source, as the table of imports names it
     digest: bytes  #: identity of the content
-    rows: int
+    rows: int  #: about how many there are, for progress
     source: Callable[[Tenant], Source]
     rate: int = 0  #: events per second at most, 0 for no limit
     spent: float = 0.0  #: seconds it took to examine the content, which count
@@ -65,7 +65,7 @@ async def deliver(
         options = {"generation": GENERATION, "time_zone": tenant.time_zone, **source.options()}
         found = await registry.begin(connection, tenant, order.digest, order.kind, options)
         if found.finished_at is not None:
-            return Delivered(repeated(found, order.rows), found.counts["summary"], tenant)
+            return Delivered(repeated(found), found.counts["summary"], tenant)
         attendance = await stack.enter_async_context(
             Attendance(settings, redis_url, database_url, connection)
         )
@@ -85,20 +85,20 @@ async def _run(
     summary = frames.summary
     if not shipment.published:
         await registry.forget(connection, found.lane)
-        return account(before, before, order.rows, summary), summary
+        return account(before, before, summary), summary
     redelivered = await shipment.settle() - seen
     after = await decided(connection, found, shipment.shards)
-    result = account(before, after, order.rows, summary)
-    await registry.finish(
-        connection, found.lane, _counts(account(Decided(), after, order.rows, summary), summary)
-    )
+    result = account(before, after, summary)
+    await registry.finish(connection, found.lane, _counts(account(Decided(), after, summary), summary))
     seconds = order.spent + time.monotonic() - began
     return replace(result, redelivered=redelivered, seconds=seconds), summary
 
 
 async def _publish(frames: Prepared, shipment: Shipment, rate: int) -> None:
-    began = time.monotonic()
+    began = 0.0
     async for frame in frames.frames():
+        # From the first frame on: the time it took to start is no credit to be spent in a burst.
+        began = began or time.monotonic()
         if rate:
             await asyncio.sleep(began + shipment.published / rate - time.monotonic())
         await shipment.send(frame)
@@ -107,7 +107,6 @@ async def _publish(frames: Prepared, shipment: Shipment, rate: int) -> None:
 def _counts(result: Result, summary: Mapping[str, Any]) -> dict[str, object]:
     """What the database keeps of a finished import, over all its runs; a later one repeats from it."""
     return {
-        "read": result.read,
         "applied": result.applied,
         "duplicate": result.duplicate,
         "rejected": result.rejected,

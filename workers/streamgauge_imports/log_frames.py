@@ -152,15 +152,16 @@ class AccessLog:
         Raises InputError when the file is written to meanwhile: its digest would no longer be its identity.
         """
         batches = Batches(self.shards, self.batch)
-        number = 0
+        number = events = 0
         with Rejects(self.rejects) as rejects:
             for number, event, shard in self._events(rejects):
+                events += 1
                 frame = batches.add(shard, event, number)
                 if frame is not None:
                     yield self._unchanged(frame)
         for frame in batches.rest(number):
             yield self._unchanged(frame)
-        summary.update(rejects.summary())
+        summary.update(rejects.summary(), rows=events + rejects.counts.total())
 
     def _events(self, rejects: Rejects) -> Iterator[tuple[int, Event, int]]:
         visitors: dict[tuple[bytes, bytes | None], tuple[bytes, int]] = {}

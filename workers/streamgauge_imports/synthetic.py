@@ -141,7 +141,7 @@ class Synthetic:
                 if frame is not None:
                     yield frame
         yield from batches.rest(read)
-        summary.update(tally.as_json())
+        summary.update(tally.as_json(), rows=self.events)
 
     def choices(self) -> Iterator[tuple[int, Choices]]:
         """The number of each chunk's first event, and what was chosen for its events."""

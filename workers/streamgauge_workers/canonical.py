@@ -9,10 +9,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import numpy as np
+from asyncpg import Record
+from pyroaring import BitMap
+
 from streamgauge.database import Connection
 from streamgauge.summaries.admission import Admission
 from streamgauge.summaries.calendar import Calendar
 from streamgauge.summaries.fold import RESERVED
+from streamgauge.summaries.histogram import Histogram
 from streamgauge.summaries.measures import Measures
 from streamgauge.summaries.rollups import OTHER, Catalogue
 from streamgauge_workers.admissions import Cell
@@ -54,6 +59,12 @@ class Admitted:
             kept.append(OTHER if turned_away and value not in RESERVED else value)
         return name._replace(dimensions=tuple(kept))
 
+
+UNNAMED = RowName("h", 0, "(no such series)", 0, (), 0)
+UNREADABLE = Histogram(
+    np.array([2**16 - 1], np.uint16), np.array([1], np.int64)
+)  # no value falls into that bucket
+NOBODY = 0  # ids of actors begin at 1
 
 Rows = dict[RowName, Measures]
 Members = dict[tuple[Grain, int, int, int], list[bytes]]
@@ -101,18 +112,37 @@ async def stored(
         members[grain, row["shard"], row["series_id"], row["bucket"]].append(row["members"])
     rows: Rows = {}
 
-    def put(key: tuple[Grain, int, int, int], tenant_id: int, measures: Measures) -> None:
-        unnamed = RowName("h", tenant_id, "(no such series)", 0, (), 0)
-        name = series.get((key[1], key[2]), unnamed)._replace(grain=key[0], bucket=key[3])
+    def put(key: tuple[Grain, int, int, int], tenant_id: int | None, measures: Measures) -> None:
+        name = series.get((key[1], key[2]), UNNAMED)._replace(grain=key[0], bucket=key[3])
+        if tenant_id is not None:
+            name = name._replace(tenant_id=tenant_id)  # what readers go by, so it is compared as well
         add(rows, admitted.cut(catalogue, name, day_of(name.tenant_id, name.bucket)), measures)
 
     for grain, query in QUERIES.items():
         async for row in connection.cursor(SQL[f"canonical_{query}"], chosen, prefetch=1_000):
-            measures = stored_measures(row)
+            measures = _measures(row)
             key = (grain, row["shard"], row["series_id"], row["bucket"])
-            measures.members = union(members.pop(key, []))
+            measures.members = _members(members.pop(key, []))
             put(key, row["tenant_id"], measures)
     for key, parts in members.items():
         # Members of a row that is not there are kept, so that the comparison names them.
-        put(key, 0, Measures(members=union(parts)))
+        put(key, None, Measures(members=_members(parts)))
     return rows
+
+
+def _measures(row: Record) -> Measures:
+    """A row's measures; a histogram that cannot be read becomes one that differs from every other."""
+    try:
+        return stored_measures(row)
+    except ValueError:
+        measures = stored_measures({**row, "histogram": None})
+        measures.histogram = UNREADABLE
+        return measures
+
+
+def _members(parts: list[bytes]) -> BitMap:
+    """A row's set; parts that cannot be read become one member that nobody has."""
+    try:
+        return union(parts)
+    except (ValueError, IndexError):
+        return BitMap([NOBODY])

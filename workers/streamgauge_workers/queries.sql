@@ -14,19 +14,24 @@ WHERE shard = $1 AND token = $2 RETURNING token, now() AS now
 -- shard_attempt: count an attempt before it is made
 UPDATE shards SET attempts = attempts + 1 WHERE shard = $1 RETURNING attempts
 
+-- shard_uncount: an attempt ended in an error, not in the death of its process
+UPDATE shards SET attempts = greatest(attempts - 1, 0) WHERE shard = $1
+
 -- lanes_load: what is known of these lanes
 SELECT lane, done, "end", closed, born, touched, stray, trusted, scanned FROM lanes WHERE shard = $1 AND lane = ANY($2::bytea[])
 
 -- lanes_trusted: which of these lanes are imports
 SELECT lane FROM imports WHERE lane = ANY($1::bytea[])
 
--- lane_store: a lane's new state; redelivered and announced drops accumulate
+-- lane_store: a lane's new state; redelivered adds up, drops are cumulative already: the greatest announced holds
 INSERT INTO lanes (shard, lane, done, "end", closed, born, touched, stray, trusted, scanned, redelivered, drops)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
 ON CONFLICT (shard, lane) DO UPDATE SET done = excluded.done, "end" = excluded."end", closed = excluded.closed,
     touched = excluded.touched, stray = excluded.stray, trusted = excluded.trusted, scanned = excluded.scanned,
     redelivered = lanes.redelivered + excluded.redelivered,
-    drops = CASE WHEN excluded.drops = '{}' THEN lanes.drops ELSE excluded.drops END
+    drops = CASE WHEN excluded.drops = '{}' THEN lanes.drops ELSE (
+        SELECT jsonb_object_agg(reason, greatest((lanes.drops ->> reason)::bigint, (excluded.drops ->> reason)::bigint))
+        FROM jsonb_object_keys(lanes.drops || excluded.drops) AS reason) END
 
 -- lanes_forget: drop lanes idle for so long that lateness refuses whatever they could still send (rule P10); list what was open
 WITH gone AS (
@@ -199,6 +204,9 @@ UPDATE leases SET expires_at = now() + $3 * interval '1 second' WHERE shard = $1
 
 -- lease_release: give a shard back
 DELETE FROM leases WHERE shard = $1 AND worker_id = $2
+
+-- canonical_tenants: every tenant that a summary row names, there or not
+SELECT tenant_id FROM hourly_summary UNION SELECT tenant_id FROM daily_summary UNION SELECT tenant_id FROM summary_members
 
 -- canonical_series: names of all series of these tenants
 SELECT shard, series_id, tenant_id, metric, grouping, dimensions FROM series WHERE tenant_id = ANY($1::int[])

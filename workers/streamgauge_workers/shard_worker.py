@@ -9,6 +9,7 @@ import random
 import time
 from collections.abc import Sequence
 
+import asyncpg
 import structlog
 
 from streamgauge.database import Connection, Pool
@@ -141,7 +142,7 @@ class ShardWorker:
                 connection, aside, position, entries, started, poison, started > self.rescan_due
             )
         except Exception as error:
-            self.suspicion.failed(entries, error, counted)
+            self.suspicion.failed(entries, error, counted and not await self._uncount(aside))
             raise
         self._succeeded(applied, entries, time.monotonic() - started)
         if applied.position.entry_id == entries[-1][0]:
@@ -179,6 +180,14 @@ class ShardWorker:
         """Count an attempt before making it; says why the entry is to be dead-lettered, if it is."""
         attempts = await aside.fetchval(SQL["shard_attempt"], self.shard)
         return self.suspicion.verdict(entries[0][0], attempts) if len(entries) == 1 else None
+
+    async def _uncount(self, aside: Connection) -> bool:
+        """Take an attempt that ended in a caught error off the count: the next process would take it for a crash."""
+        try:
+            await aside.execute(SQL["shard_uncount"], self.shard)
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            return False
+        return True
 
     def _succeeded(self, applied: Applied, entries: Sequence[Entry], seconds: float) -> None:
         self.suspicion.passed(entries[-1][0])

@@ -147,13 +147,19 @@ class SummaryRows:
         return measures
 
 
-def stored_measures(found: Record) -> Measures:
-    """The measures of a summary table's row, without its members."""
+def stored_measures(found: Record | dict[str, Any]) -> Measures:
+    """The measures of a summary table's row, without its members. Raises ValueError for a damaged histogram."""
+    histogram = None if found["histogram"] is None else Histogram.decode(found["histogram"])
     return Measures(
-        found["count"], found["errors"], found["observed"], int(found["sum"]), found["min"], found["max"],
-        None if found["histogram"] is None else Histogram.decode(found["histogram"]),
+        found["count"],
+        found["errors"],
+        found["observed"],
+        int(found["sum"]),
+        found["min"],
+        found["max"],
+        histogram,
         tuple(None if total is None else int(total) for total in found["totals"]),
-    )  # fmt: skip
+    )
 
 
 def union(parts: Iterable[bytes]) -> BitMap:

@@ -25,7 +25,9 @@ class Suspicion:
     def __init__(self) -> None:
         self.careful_until: EntryId | None = None
         self.failures: dict[EntryId, list[str]] = {}
-        self.caught = 0  #: attempts counted in the row that ended in a caught error: no crashes
+        self.caught = (
+            0  #: attempts that ended in a caught error, no crash, and could not be taken off the row's count
+        )
 
     @property
     def careful(self) -> bool:
@@ -48,12 +50,13 @@ class Suspicion:
         return None
 
     def failed(self, entries: Sequence[Entry], error: Exception, counted: bool) -> None:
-        """An attempt ended in an error; `counted` tells whether it had been counted in the row."""
+        """An attempt ended in an error; `counted` tells whether the row still counts it."""
         self.caught += counted
-        if transient(error) or isinstance(error, NewerFrameError):
+        if transient(error):
             return
         self.careful_until = max(self.careful_until or entries[-1][0], entries[-1][0])
-        if len(entries) == 1:
+        # A newer version is nobody's failure: what is in front of it is applied, then the shard waits (rule P12).
+        if len(entries) == 1 and not isinstance(error, NewerFrameError):
             reason = f"{type(error).__name__}: {str(error)[:300]}"
             self.failures.setdefault(entries[0][0], []).append(reason)
 

@@ -70,7 +70,8 @@ async def verify(connection: Connection, catalogue: Catalogue, limit: int) -> Ve
         admitted = Admitted(limit)
         for row in await connection.fetch(SQL["canonical_admissions"], ids):
             admitted.offer(Cell(row["tenant_id"], row["dimension"], row["day"]), row["value"], row["rank"])
-        stored = await canonical.stored(connection, ids, catalogue, admitted, calendars)
+        named = [row["tenant_id"] for row in await connection.fetch(SQL["canonical_tenants"])]
+        stored = await canonical.stored(connection, {*ids, *named}, catalogue, admitted, calendars)
         tables = [
             Compared("event_log", expected.entries + len(expected.damaged), expected.damaged),
             *_compare_summaries(expected.rows, stored, tenants),

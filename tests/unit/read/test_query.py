@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamgauge.catalogue import CATALOGUE
@@ -162,6 +162,7 @@ JSON = st.recursive(
 )
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(st.sampled_from([*Query.model_fields, "other"]), JSON)
 def test_no_value_of_any_field_does_worse_than_a_clear_error(field: str, value: object) -> None:
     with suppress(InputError):

@@ -9,7 +9,7 @@ STATUS = "http.response.status_code"
 DURATION = "duration"
 BYTES = "http.response.body.size"
 
-REQUEST_METRIC = "http.server.request.duration"
+DURATION_METRIC = "http.server.request.duration"
 
 REQUEST = EventType(
     name="http.request",
@@ -27,10 +27,15 @@ REQUEST = EventType(
 
 _DIMENSIONS = (Dimension(ROUTE), Dimension(METHOD), Dimension(STATUS), Dimension(PATH, required=True))
 # The last grouping answers every combination, the others answer the usual ones from far fewer rows.
-_GROUPINGS: tuple[tuple[str, ...], ...] = ((), (ROUTE, METHOD, STATUS), (ROUTE, METHOD, STATUS, PATH))
-
-ROLLUPS = (
-    Rollup(
-        REQUEST_METRIC, REQUEST.name, _DIMENSIONS, _GROUPINGS, value=DURATION, totals=(BYTES,), histogram=True
-    ),
+_GROUPINGS: tuple[tuple[str, ...], ...] = (
+    (),
+    (ROUTE,),
+    (ROUTE, METHOD, STATUS),
+    (ROUTE, METHOD, STATUS, PATH),
 )
+
+REQUESTS = Rollup(
+    DURATION_METRIC, REQUEST.name, _DIMENSIONS, _GROUPINGS, value=DURATION, totals=(BYTES,), histogram=True
+)  # fmt: skip
+
+ROLLUPS = (REQUESTS,)

@@ -1,0 +1,187 @@
+"""`rebuild` fills summaries from the event log: after damage, after a new declaration, while workers run."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from streamgauge.catalogue import CATALOGUE
+from streamgauge.database import open_connection
+from streamgauge.domains.web.declarations import BYTES_METRIC, DURATION_METRIC
+from streamgauge.errors import FencedError, InputError
+from streamgauge.summaries.rollups import Dimension, Rollup
+from streamgauge_workers.rebuild import Rebuilt, rebuild
+
+from .engine import Engine, Plain, generate, open_engine
+
+TABLES = ("hourly_summary", "daily_summary", "summary_members")
+
+
+async def rebuilt(engine: Engine, *metrics: str) -> list[Rebuilt]:
+    """Rebuild, as often as a worker that commits at the same moment makes necessary."""
+    connection, aside = await open_connection(engine.database_url), await open_connection(engine.database_url)
+    try:
+        for _ in range(50):
+            try:
+                return await rebuild(
+                    connection, aside, list(metrics), engine.settings.cardinality_limit, engine.catalogue
+                )
+            except FencedError:
+                await asyncio.sleep(0.01)
+        pytest.fail("a worker was always faster")
+    finally:
+        await connection.close()
+        await aside.close()
+
+
+async def content(engine: Engine, metric: str | None = None) -> dict[str, list[Any]]:
+    """Every byte of the summaries, of one metric or of all but one."""
+    return {
+        table: await engine.connection.fetch(
+            f"SELECT r.* FROM {table} r JOIN series s USING (shard, series_id) WHERE s.metric = $1 OR $1 IS NULL ORDER BY r::text", metric
+        )
+        for table in TABLES
+    }  # fmt: skip
+
+
+async def broken(engine: Engine) -> None:
+    for statement in (
+        "UPDATE hourly_summary SET count = count + 7, histogram = NULL WHERE series_id % 3 = 0",
+        "UPDATE hourly_summary SET histogram = '\\x0907' WHERE series_id % 5 = 0",
+        "UPDATE daily_summary SET sum = 0, min = NULL WHERE series_id % 2 = 0",
+        "DELETE FROM hourly_summary WHERE series_id % 7 = 1",
+        "DELETE FROM summary_members WHERE series_id % 4 = 0",
+        "UPDATE summary_members SET members = '\\x00' WHERE series_id % 4 = 1",
+        "INSERT INTO daily_summary SELECT shard, series_id, tenant_id, bucket + interval '900 days', 1, 0, 0, 0, NULL, NULL, NULL "
+        "FROM daily_summary WHERE series_id = 2",
+    ):
+        await engine.connection.execute(statement)
+
+
+@pytest.mark.parametrize("limit", [1_000, 5])
+async def test_broken_summaries_are_right_again_after_a_rebuild(
+    redis_url: str, database_url: str, limit: int
+) -> None:
+    events = generate(1, 500, routes=20)
+    async with open_engine(redis_url, database_url, cardinality_limit=limit) as engine:
+        await engine.publish(events, 50)
+        await engine.drain()
+        await broken(engine)
+        await engine.connection.execute("DELETE FROM dimension_values WHERE shard = 2 AND rank % 2 = 0")
+        assert (await engine.verified()).differences
+        found = await rebuilt(engine)
+        assert [each.shard for each in found] == [0, 1, 2, 3]
+        assert sum(each.events for each in found) == 500
+        await engine.check(events)
+        await rebuilt(engine)
+        await engine.check(events)
+
+
+async def test_what_was_refused_stays_out_of_a_rebuild(redis_url: str, database_url: str) -> None:
+    events = generate(2, 60)
+    keyed = [{**event, "key": bytes([place % 20]) * 16, "shard": 0} for place, event in enumerate(events)]
+    late = [{**event, "at": event["at"] - 40 * 86_400_000_000} for event in events[:10]]
+    strangers = [{**event, "tenant": "nobody"} for event in events[:10]]
+    async with open_engine(redis_url, database_url) as engine:
+        await engine.publish([*keyed, *late, *strangers], 100)
+        await engine.drain()
+        before = await engine.rows()
+        found = await rebuilt(engine)
+        assert sum(each.events for each in found) == 20
+        assert await engine.rows() == before == await engine.expected(keyed[:20])
+
+
+async def test_rebuilding_one_rollup_leaves_the_bytes_of_the_others_alone(
+    redis_url: str, database_url: str
+) -> None:
+    events = generate(3, 400, routes=20)
+    async with open_engine(redis_url, database_url, cardinality_limit=5) as engine:
+        await engine.publish(events, 50)
+        await engine.drain()
+        others = {metric: await content(engine, metric) for metric in ("events", BYTES_METRIC)}
+        await engine.connection.execute(
+            "DELETE FROM hourly_summary USING series s WHERE hourly_summary.series_id = s.series_id AND s.metric = $1",
+            DURATION_METRIC,
+        )
+        await rebuilt(engine, DURATION_METRIC)
+        assert {metric: await content(engine, metric) for metric in others} == others
+        await engine.check(events)
+
+
+async def test_a_rebuild_while_workers_run_loses_and_doubles_nothing(
+    redis_url: str, database_url: str
+) -> None:
+    events = generate(4, 600)
+    async with open_engine(redis_url, database_url, cardinality_limit=5) as engine:
+        await engine.publish(events[:200], 20)
+        await engine.drain()
+        await broken(engine)
+        async with engine.working(2):
+
+            async def go_on() -> None:
+                for first in range(200, 600, 40):
+                    await engine.publish(events[first : first + 40], 5)
+                    await asyncio.sleep(0.02)
+
+            going = asyncio.create_task(go_on())
+            await rebuilt(engine)
+            await rebuilt(engine, DURATION_METRIC)
+            await rebuilt(engine)
+            await going
+            await engine.drained()
+        await engine.check(events)
+
+
+OWN = Rollup(
+    metric="quiz.score", event="lesson.progressed", value="duration",
+    dimensions=(Dimension("http.route"),), groupings=((), ("http.route",)),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("limit", [1_000, 3])
+async def test_a_rollup_of_ones_own_is_filled_by_a_rebuild_and_then_kept_up_to_date(
+    redis_url: str, database_url: str, limit: int
+) -> None:
+    events = generate(5, 400)
+    async with open_engine(redis_url, database_url, cardinality_limit=limit) as engine:
+        await engine.publish(events[:300], 50)
+        await engine.drain()
+        engine.catalogue = CATALOGUE.extended(OWN)
+        await rebuilt(engine, OWN.metric)
+        rows: list[Plain] = events[:300]
+        found = await engine.check(rows)
+        assert any(place.metric == OWN.metric and place.grouping == 1 for place in found)
+        await engine.publish(events[300:], 50)
+        await engine.drain()
+        await engine.check(events)
+
+
+async def test_an_unknown_rollup_is_an_error_that_lists_the_known_ones(
+    redis_url: str, database_url: str
+) -> None:
+    async with open_engine(redis_url, database_url) as engine:
+        with pytest.raises(InputError, match=r"'nothing'.*events"):
+            await rebuilt(engine, "nothing")
+
+
+async def test_a_rebuild_bumps_the_revision_of_every_tenant(redis_url: str, database_url: str) -> None:
+    async with open_engine(redis_url, database_url) as engine:
+        await engine.publish(generate(6, 20))
+        await engine.drain()
+        before = await engine.connection.fetchval("SELECT min(revision) FROM tenants")
+        await rebuilt(engine)
+        assert await engine.connection.fetchval("SELECT min(revision) FROM tenants") > before
+
+
+async def test_a_rebuild_that_fails_changes_nothing(redis_url: str, database_url: str) -> None:
+    events = generate(7, 100)
+    async with open_engine(redis_url, database_url) as engine:
+        await engine.publish(events, 10)
+        await engine.drain()
+        before = await content(engine)
+        await engine.connection.execute(
+            "UPDATE event_log SET digest = decode(repeat('00', 16), 'hex') WHERE shard = 0"
+        )
+        with pytest.raises(Exception, match="digest"):
+            await rebuilt(engine)
+        assert await content(engine) == before

@@ -1,0 +1,198 @@
+"""What may import what, and what an application pays for `import streamgauge`."""
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SOURCE_ROOTS = [ROOT / "app", ROOT / "workers", ROOT / "migrations"]
+OURS = ("streamgauge", "streamgauge_")
+HEAVY = {
+    "fastapi",
+    "starlette",
+    "asyncpg",
+    "numpy",
+    "pydantic",
+    "uvicorn",
+    "pyroaring",
+    "zstandard",
+    "structlog",
+    "typer",
+    "rich",
+}
+
+
+@cache
+def modules() -> dict[str, Path]:
+    """Every module of ours by its name."""
+    return {
+        ".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__init__"): path
+        for root in SOURCE_ROOTS
+        for path in root.rglob("*.py")
+    }
+
+
+def imports_of(path: Path, at_import: bool) -> Iterator[tuple[str, str | None]]:
+    """(module, name or none) of every import; `at_import`: only those that run when the module is imported."""
+    nodes: list[ast.AST] = [ast.parse(path.read_text("utf-8"))]
+    while nodes:
+        node = nodes.pop()
+        if at_import and isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            continue
+        if at_import and isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+            nodes += node.orelse
+            continue
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, None) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = "." * node.level + (node.module or "")
+            yield from ((base, alias.name) for alias in node.names)
+        nodes += ast.iter_child_nodes(node)
+
+
+@cache
+def imported(name: str, at_import: bool = False) -> frozenset[str]:
+    """The modules of ours that a module of ours imports."""
+    found = set()
+    for base, member in imports_of(modules()[name], at_import):
+        assert not base.startswith("."), f"{name} imports relatively"
+        if member is not None and f"{base}.{member}" in modules():
+            found.add(f"{base}.{member}")
+        elif base in modules():
+            found.add(base)
+    return frozenset(found)
+
+
+def within(name: str, package: str) -> bool:
+    return name == package or name.startswith(package + ".")
+
+
+def test_the_walk_finds_the_modules() -> None:
+    assert {
+        "streamgauge",
+        "streamgauge.frame",
+        "streamgauge_workers.applier",
+        "streamgauge_migrations",
+    } <= modules().keys()
+    assert "streamgauge.event" in imported("streamgauge.frame")
+
+
+def test_the_library_never_imports_what_runs_it() -> None:
+    programs = {name.partition(".")[0] for name in modules()} - {"streamgauge"}
+    for name in modules():
+        if within(name, "streamgauge"):
+            wrong = {each for each in imported(name) if each.partition(".")[0] in programs}
+            assert not wrong, f"{name} imports {wrong}"
+
+
+def test_the_worker_never_imports_the_command_line_or_the_embedded_servers() -> None:
+    for name in modules():
+        if within(name, "streamgauge_workers"):
+            wrong = {
+                each for each in imported(name) if each.startswith(("streamgauge_cli", "streamgauge_local"))
+            }
+            assert not wrong, f"{name} imports {wrong}"
+
+
+@pytest.mark.parametrize(("one", "other"), [("capture", "read"), ("read", "capture")])
+def test_capture_and_read_never_import_each_other(one: str, other: str) -> None:
+    # Not directly and not through anything else of ours.
+    seen = {name for name in modules() if within(name, f"streamgauge.{one}")}
+    waiting = sorted(seen)
+    while waiting:
+        name = waiting.pop()
+        assert not within(name, f"streamgauge.{other}"), f"streamgauge.{one} reaches {name}"
+        fresh = imported(name) - seen
+        seen |= fresh
+        waiting += fresh
+
+
+def test_summaries_are_pure() -> None:
+    io = {"asyncio", "socket", "time", "redis", "asyncpg", "os", "random"}
+    for name, path in modules().items():
+        if within(name, "streamgauge.summaries"):
+            used = {base.partition(".")[0] for base, _ in imports_of(path, at_import=False)}
+            assert not used & io, f"{name} imports {used & io}"
+            assert not {
+                each
+                for each in imported(name)
+                if each in ("streamgauge.database", "streamgauge.redis_stream")
+            }
+
+
+def test_modules_do_not_import_one_another_in_circles() -> None:
+    done: set[str] = set()
+
+    def visit(name: str, path: tuple[str, ...]) -> None:
+        assert name not in path, " -> ".join((*path[path.index(name) :], name))
+        if name not in done:
+            for each in sorted(imported(name, at_import=True)):
+                visit(each, (*path, name))
+            done.add(name)
+
+    for name in modules():
+        visit(name, ())
+
+
+def capture_modules() -> list[str]:
+    return ["streamgauge", *sorted(name for name in modules() if within(name, "streamgauge.capture"))]
+
+
+@pytest.mark.parametrize("name", capture_modules())
+def test_a_host_application_loads_nothing_heavy(name: str) -> None:
+    program = f"import sys; sys.path[:0] = {[str(root) for root in SOURCE_ROOTS]!r}; import {name}; print(*sys.modules)"
+    shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    loaded = {module.partition(".")[0] for module in shown.stdout.split()}
+    assert not loaded & HEAVY
+    assert not {module for module in loaded if module.startswith("streamgauge_")}
+
+
+def test_the_oracles_import_nothing_of_ours() -> None:
+    oracles = sorted((ROOT / "tests" / "oracles").glob("*.py"))
+    assert len(oracles) >= 3
+    for path in oracles:
+        for base, member in imports_of(path, at_import=False):
+            for each in (base, member or ""):
+                assert not each.startswith(OURS), f"{path.name} imports {each}"
+            assert not base.startswith((".", "tests")), f"{path.name} imports {base}"
+        assert "__import__" not in path.read_text("utf-8")
+        assert "importlib" not in path.read_text("utf-8")
+
+
+def query_files() -> list[Path]:
+    return sorted(path for root in SOURCE_ROOTS for path in root.rglob("queries.sql"))
+
+
+@pytest.mark.parametrize("path", query_files(), ids=lambda path: path.parent.name)
+def test_every_query_in_a_file_is_used_by_its_package(path: Path) -> None:
+    names = re.findall(r"^-- ([a-z_]+): ", path.read_text("utf-8"), re.MULTILINE)
+    assert names
+    code = "\n".join(each.read_text("utf-8") for each in path.parent.rglob("*.py"))
+    # A name may be composed: f"{query}_load" for hourly and daily.
+    composed = set(re.findall(r'f"\{\w+\}(_[a-z]+)"', code))
+    prefixes = set(re.findall(r'f"([a-z]+_)\{\w+\}"', code))
+    for name in names:
+        literal = f'"{name}"' in code
+        by_suffix = any(
+            name.endswith(suffix) and f'"{name.removesuffix(suffix)}"' in code for suffix in composed
+        )
+        by_prefix = any(
+            name.startswith(prefix) and f'"{name.removeprefix(prefix)}"' in code for prefix in prefixes
+        )
+        assert literal or by_suffix or by_prefix, f"{path.parent.name}/queries.sql: {name} is never used"
+
+
+def test_every_query_that_is_named_is_there() -> None:
+    for path in query_files():
+        names = set(re.findall(r"^-- ([a-z_]+): ", path.read_text("utf-8"), re.MULTILINE))
+        for module in path.parent.rglob("*.py"):
+            for used in re.findall(r'SQL\["([a-z_]+)"\]', module.read_text("utf-8")):
+                assert used in names, (
+                    f"{module.name} uses {used}, which is not in {path.parent.name}/queries.sql"
+                )

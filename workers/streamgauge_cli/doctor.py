@@ -1,0 +1,110 @@
+"""`streamgauge doctor`: why is the dashboard empty?"""
+
+import json
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from streamgauge.errors import SettingsError
+from streamgauge.logs import printable
+from streamgauge.settings import Settings
+from streamgauge_cli import session
+from streamgauge_local.ownership import Ownership
+from streamgauge_workers.diagnosis.checks import disk, examine, keys, megabytes, settings
+from streamgauge_workers.diagnosis.findings import Finding, problem
+from streamgauge_workers.diagnosis.snapshot import NOT_RUNNING, Snapshot, look_at_machine, take
+
+MARKS = {"ok": "ok      ", "warning": "WARNING ", "problem": "PROBLEM "}
+
+
+async def doctor(
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON object instead of lines for people.")
+    ] = False,
+) -> None:
+    """Say in plain words what is wrong, if anything, and what to do next. Exit code 1 when there is a problem.
+
+    It only looks: it changes nothing and starts nothing.
+    """
+    try:
+        findings = await diagnose(session.settings())
+    except SettingsError as error:
+        findings = [problem("settings", f"{error}.", "Correct it in the environment or on the command line.")]
+    if as_json:
+        typer.echo(json.dumps(summary(findings), indent=1, ensure_ascii=False))
+    else:
+        for finding in findings:
+            typer.echo(printable(f"{MARKS[finding.level]} {finding.check}: {finding.says}"))
+            if finding.next:
+                typer.echo(printable(f"          -> {finding.next}"))
+        typer.echo(conclusion(findings))
+    if any(finding.level == "problem" for finding in findings):
+        raise typer.Exit(1)
+
+
+async def diagnose(wanted: Settings) -> list[Finding]:
+    """Every finding on the servers that are given or running; without any, on what is here."""
+    redis_url, database_url = wanted.redis_url, wanted.database_url
+    if redis_url is None or database_url is None:
+        running = running_servers(wanted.data_dir)
+        redis_url, database_url = redis_url or running[0], database_url or running[1]
+    if redis_url is None and database_url is None:
+        return nothing_runs(wanted)
+    return examine(await take(wanted, redis_url, database_url))
+
+
+def running_servers(data_dir: Path) -> tuple[str | None, str | None]:
+    """Addresses of the Redis and the PostgreSQL that another process runs over the data directory."""
+    directory = data_dir.expanduser().absolute()
+    # Looking must not leave lock files where nothing ever ran.
+    if not os.access(directory / "endpoints.json", os.R_OK):
+        return None, None
+    with Ownership(directory) as ownership:
+        record = ownership.read()
+    if record is None or not record.ready:
+        return None, None
+    return record.redis_url or None, record.database_url or None
+
+
+def nothing_runs(wanted: Settings) -> list[Finding]:
+    """What can be told without servers."""
+    snapshot = Snapshot(wanted, look_at_machine(wanted), NOT_RUNNING, NOT_RUNNING)
+    machine = snapshot.machine
+    if any(name in machine.sizes for name in ("postgres", "valkey")):
+        sizes = ", ".join(f"{name} {megabytes(size)}" for name, size in machine.sizes.items())
+        plan = f"`./run` starts Valkey and PostgreSQL over the data in {machine.data_dir} ({sizes})."
+    else:
+        plan = f"`./run` makes {machine.data_dir} and starts a new Valkey and PostgreSQL in it."
+    return [
+        *settings(snapshot),
+        problem(
+            "servers",
+            "Nothing runs here: no servers were given, and no `streamgauge up` is running.",
+            f"{plan} Or give STREAMGAUGE_REDIS_URL and STREAMGAUGE_DATABASE_URL.",
+        ),
+        *keys(snapshot),
+        *disk(snapshot),
+    ]
+
+
+def summary(findings: list[Finding]) -> dict[str, object]:
+    """All of it, for programs."""
+    levels = [finding.level for finding in findings]
+    return {
+        "problems": levels.count("problem"),
+        "warnings": levels.count("warning"),
+        "findings": [finding.as_dict() for finding in findings],
+    }
+
+
+def conclusion(findings: list[Finding]) -> str:
+    """The last line."""
+    levels = [finding.level for finding in findings]
+    if problems := levels.count("problem"):
+        return f"{problems} problem{'s' if problems > 1 else ''}: begin with the first one."
+    warnings = levels.count("warning")
+    return (
+        f"It works; {warnings} thing{'s' if warnings > 1 else ''} to look at." if warnings else "All is well."
+    )

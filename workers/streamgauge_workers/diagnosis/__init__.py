@@ -1,0 +1,1 @@
+"""What `streamgauge doctor` does: take one look at everything (`snapshot`), then judge it without touching anything (`checks`)."""

@@ -1,0 +1,37 @@
+-- What `streamgauge doctor` looks at. Nothing here changes anything.
+
+-- clock: PostgreSQL's time and whether it takes writes
+SELECT extract(epoch FROM clock_timestamp())::float8 AS at, pg_is_in_recovery() OR current_setting('default_transaction_read_only')::bool AS read_only
+
+-- shards: position, history and attempts of every shard
+SELECT s.shard, s.number, s.position_ms, s.position_seq, s.run_id, s.birthmark, s.attempts, s.applied_at,
+       l.worker_id, coalesce(l.expires_at > now(), false) AS leased
+FROM shards s LEFT JOIN leases l USING (shard) WHERE s.generation = $1 ORDER BY s.shard
+
+-- workers: who works, and how long ago they said so
+SELECT worker_id, host, pid, extract(epoch FROM now() - seen_at)::float8 AS silent FROM workers ORDER BY seen_at DESC
+
+-- dead_letters: what was refused
+SELECT reason, count(*) AS letters, sum(events)::bigint AS events, max(at) AS newest FROM dead_letters GROUP BY reason ORDER BY reason
+
+-- rejected: events that were rejected
+SELECT reason, sum(events)::bigint AS events, max(hour) AS newest FROM outcome_ledger WHERE outcome = 'rejected' GROUP BY reason ORDER BY reason
+
+-- losses: announced events that are not there, of known lanes and of forgotten ones
+SELECT (SELECT coalesce(sum("end" - (
+            SELECT coalesce(sum(least(upper(r), "end") - lower(r)), 0) FROM unnest(done) r WHERE lower(r) < "end"
+        )), 0)::bigint FROM lanes WHERE NOT stray) AS known,
+       (SELECT coalesce(sum(lost), 0)::bigint FROM forgotten_lanes) AS forgotten,
+       (SELECT count(*) FROM forgotten_lanes) AS forgotten_lanes
+
+-- tenants: every tenant, and whether an event of it was ever applied
+SELECT t.name, EXISTS (SELECT 1 FROM outcome_ledger o WHERE o.tenant_id = t.tenant_id AND o.outcome = 'applied') AS has_events
+FROM tenants t ORDER BY t.name
+
+-- partitions: the event log's partitions, and whether those of today and tomorrow are among them
+SELECT to_regclass('event_log_' || to_char(now(), 'YYYYMMDD')) IS NOT NULL AS today,
+       to_regclass('event_log_' || to_char(now() + interval '1 day', 'YYYYMMDD')) IS NOT NULL AS tomorrow,
+       coalesce((SELECT max(applied_at)::date = now()::date FROM shards), false) AS applied_today
+
+-- pseudonyms: whether any were stored
+SELECT EXISTS (SELECT 1 FROM actors)
