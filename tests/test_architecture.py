@@ -165,34 +165,38 @@ def test_the_oracles_import_nothing_of_ours() -> None:
         assert "importlib" not in path.read_text("utf-8")
 
 
+NAME = re.compile(r"^-- ([a-z_]+): ", re.MULTILINE)
+
+
 def query_files() -> list[Path]:
-    return sorted(path for root in SOURCE_ROOTS for path in root.rglob("queries.sql"))
+    """Files of named queries; migrations are not such files."""
+    return sorted(path for root in SOURCE_ROOTS[:2] for path in root.rglob("*.sql"))
 
 
-@pytest.mark.parametrize("path", query_files(), ids=lambda path: path.parent.name)
+def package_of(path: Path) -> Path:
+    """The folder of the package that a file belongs to."""
+    (root,) = [root for root in SOURCE_ROOTS if root in path.parents]
+    return root / path.relative_to(root).parts[0]
+
+
+@pytest.mark.parametrize("path", query_files(), ids=lambda path: f"{path.parent.name}/{path.name}")
 def test_every_query_in_a_file_is_used_by_its_package(path: Path) -> None:
-    names = re.findall(r"^-- ([a-z_]+): ", path.read_text("utf-8"), re.MULTILINE)
+    names = NAME.findall(path.read_text("utf-8"))
     assert names
-    code = "\n".join(each.read_text("utf-8") for each in path.parent.rglob("*.py"))
+    code = "\n".join(each.read_text("utf-8") for each in package_of(path).rglob("*.py"))
     # A name may be composed: f"{query}_load" for hourly and daily.
-    composed = set(re.findall(r'f"\{\w+\}(_[a-z]+)"', code))
+    suffixes = set(re.findall(r'f"\{\w+\}(_[a-z]+)"', code))
     prefixes = set(re.findall(r'f"([a-z]+_)\{\w+\}"', code))
     for name in names:
         literal = f'"{name}"' in code
-        by_suffix = any(
-            name.endswith(suffix) and f'"{name.removesuffix(suffix)}"' in code for suffix in composed
-        )
-        by_prefix = any(
-            name.startswith(prefix) and f'"{name.removeprefix(prefix)}"' in code for prefix in prefixes
-        )
-        assert literal or by_suffix or by_prefix, f"{path.parent.name}/queries.sql: {name} is never used"
+        by_suffix = any(name.endswith(each) and f'"{name.removesuffix(each)}"' in code for each in suffixes)
+        by_prefix = any(name.startswith(each) and f'"{name.removeprefix(each)}"' in code for each in prefixes)
+        assert literal or by_suffix or by_prefix, f"{path.parent.name}/{path.name}: {name} is never used"
 
 
 def test_every_query_that_is_named_is_there() -> None:
-    for path in query_files():
-        names = set(re.findall(r"^-- ([a-z_]+): ", path.read_text("utf-8"), re.MULTILINE))
-        for module in path.parent.rglob("*.py"):
-            for used in re.findall(r'SQL\["([a-z_]+)"\]', module.read_text("utf-8")):
-                assert used in names, (
-                    f"{module.name} uses {used}, which is not in {path.parent.name}/queries.sql"
-                )
+    known = {name for path in query_files() for name in NAME.findall(path.read_text("utf-8"))}
+    assert len(known) > 50
+    for name, path in modules().items():
+        for used in re.findall(r'SQL\["([a-z_]+)"\]', path.read_text("utf-8")):
+            assert used in known, f"{name} uses {used}, which is in no file of queries"

@@ -203,6 +203,7 @@ async def contents(connection: Any) -> dict[str, int]:
 async def test_a_fresh_database_without_a_worker_is_told_so_and_nothing_is_written_anywhere(
     redis_url: str, database_url: str, tmp_path: Path, connection: Any
 ) -> None:
+    await connection.execute("INSERT INTO shards (shard, generation, number) VALUES (0, 0, 0)")
     before = await contents(connection)
     found = {
         finding.check: finding for finding in await diagnose(settings(redis_url, database_url, tmp_path))

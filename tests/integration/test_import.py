@@ -237,11 +237,12 @@ async def test_an_import_that_was_cut_short_is_finished_by_running_it_again(
     log = write(tmp_path / "log", *many(12_000), "broken", *many(25_000, 40))
     send, frames = Shipment.send, [0]
 
-    async def fail(shipment: Shipment, frame: Frame) -> None:
-        await send(shipment, frame)
-        frames[0] += 1
-        if frames[0] == 2:
-            raise ServerError("pulled the plug")
+    async def fail(shipment: Shipment, group: list[Frame]) -> None:
+        for frame in group:
+            await send(shipment, [frame])
+            frames[0] += 1
+            if frames[0] == 2:
+                raise ServerError("pulled the plug")
 
     monkeypatch.setattr(Shipment, "send", fail)
     with pytest.raises(ServerError, match="plug"):
@@ -268,10 +269,11 @@ async def test_frames_that_are_sent_twice_count_once_and_are_told(
 ) -> None:
     send = Shipment.send
 
-    async def twice(shipment: Shipment, frame: Frame) -> None:
-        await send(shipment, frame)
-        shipment.sent[frame.shard] -= frame.n
-        await send(shipment, frame)
+    async def twice(shipment: Shipment, group: list[Frame]) -> None:
+        await send(shipment, group)
+        for frame in group:
+            shipment.sent[frame.shard] -= frame.n
+        await send(shipment, group)
 
     monkeypatch.setattr(Shipment, "send", twice)
     result = await run(write(tmp_path / "log", *many(100)), settings)
@@ -410,8 +412,8 @@ async def test_publishing_waits_for_workers_that_are_behind(
     ahead: list[int] = []
     send = Shipment.send
 
-    async def watched(shipment: Shipment, frame: Frame) -> None:
-        await send(shipment, frame)
+    async def watched(shipment: Shipment, group: list[Frame]) -> None:
+        await send(shipment, group)
         ahead.append(shipment.published - shipment.applied)
 
     monkeypatch.setattr(Shipment, "send", watched)
@@ -449,8 +451,8 @@ log = AccessLog(path, Signature.of(path), "combined", TenantKeys("shop", 1, b"k"
                 path.with_name("rejects"))
 async def main():
     async with prepared(log) as frames:
-        async for frame in frames.frames():
-            print(frame.n, flush=True)
+        async for group in frames.groups(1):
+            print(group[0].n, flush=True)
             await asyncio.sleep(60)
 asyncio.run(main())
 """
@@ -471,7 +473,7 @@ async def test_an_import_that_is_cancelled_ends_its_reader_and_its_worker(
 ) -> None:
     reached = asyncio.Event()
 
-    async def stuck(shipment: Shipment, frame: Frame) -> None:
+    async def stuck(shipment: Shipment, group: list[Frame]) -> None:
         await shipment._attendance.ensure()
         reached.set()
         await asyncio.sleep(60)

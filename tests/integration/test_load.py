@@ -199,9 +199,9 @@ async def test_events_are_not_sent_faster_than_asked(
     sent: list[tuple[int, float]] = []
     send = Shipment.send
 
-    async def watched(shipment: Shipment, frame: Frame) -> None:
+    async def watched(shipment: Shipment, group: list[Frame]) -> None:
         sent.append((shipment.published, time.monotonic()))
-        await send(shipment, frame)
+        await send(shipment, group)
 
     monkeypatch.setattr(Shipment, "send", watched)
     assert (await run(replace(LOAD, events=60, rate=100), settings)).result.applied == 60
@@ -212,8 +212,8 @@ async def test_events_are_not_sent_faster_than_asked(
 
 async def test_a_source_that_is_left_half_way_is_ended() -> None:
     async with prepared(synthetic(events=10**9)) as frames:
-        async for frame in frames.frames():
-            assert frame.n == 5_000
+        async for group in frames.groups(1):
+            assert [frame.n for frame in group] == [5_000]
             break
     # Here we are, although it could have gone on for hours.
     assert not frames.summary
@@ -221,10 +221,9 @@ async def test_a_source_that_is_left_half_way_is_ended() -> None:
 
 async def test_a_source_that_dies_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", shutil.which("true"))
-    with pytest.raises(ServerError, match="ended from outside"):
-        async with prepared(synthetic()) as frames:
-            async for _ in frames.frames():
-                pytest.fail("there are no frames")
+    async with prepared(synthetic()) as frames:
+        with pytest.raises(ServerError, match="ended from outside"):
+            await anext(frames.groups(1))
 
 
 def test_the_end_is_read_in_whole_seconds_of_utc() -> None:

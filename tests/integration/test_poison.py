@@ -8,6 +8,7 @@ import pytest
 
 from streamgauge import table as frames
 from streamgauge.entry import VERSION, Batch, EntryId, checksum, encode
+from streamgauge.frame import VERSION as FRAME_VERSION
 from streamgauge.frame import freeze
 from streamgauge.summaries.fold import Group
 from streamgauge.summaries.fold import fold as real_fold
@@ -17,7 +18,7 @@ from streamgauge_workers import suspicion
 from .engine import Engine, event_of, generate, open_engine
 
 KEY = "streamgauge:{0.%d}:events"
-NEWER = bytes([2])
+NEWER = bytes([FRAME_VERSION + 1])
 
 
 async def dead_letters(engine: Engine) -> list[tuple[str, int]]:
@@ -68,8 +69,11 @@ async def test_entries_that_are_not_ours_or_damaged_are_kept_once(redis_url: str
         await engine.publish(events[:50], 10)
         fields = encode(engine.lane(1).freeze(freeze([event_of(events[0])]), 1))
         damaged = {**fields, b"p": fields[b"p"][:-1] + b"x"}
-        for foreign in ({b"hello": b"world"}, {b"h": b""}, {b"h": b"x" * 50, b"p": b"{}"}, damaged, damaged):
-            await engine.redis.xadd(KEY % 1, foreign)
+        foreign: list[dict[Any, Any]] = [
+            {b"hello": b"world"}, {b"h": b""}, {b"h": b"x" * 50, b"p": b"{}"}, {**damaged}, {**damaged},
+        ]  # fmt: skip
+        for each in foreign:
+            await engine.redis.xadd(KEY % 1, each)
         await engine.publish(events[50:], 10)
         await engine.drain()
         assert await engine.rows() == await engine.expected(events)
@@ -159,7 +163,7 @@ async def test_a_frame_of_a_newer_version_stops_its_shard_until_the_worker_is_up
         await engine.check(ahead + others)  # what came in front of it is applied, nothing behind it
 
         def upgraded(payload: bytes) -> Table:
-            return frames.thaw(bytes([frames.VERSION]) + payload[1:])
+            return frames.thaw(bytes([FRAME_VERSION]) + payload[1:])
 
         monkeypatch.setattr("streamgauge_workers.applier.thaw", upgraded)
         monkeypatch.setattr("streamgauge_workers.event_log.thaw", upgraded)
@@ -176,7 +180,7 @@ async def test_an_entry_of_a_newer_version_stops_its_shard_and_the_others_go_on(
         await engine.publish(events[:100], 10)
         header = encode(engine.lane(2).freeze(b"x", 1))[b"h"][1:-4]
         body = bytes([VERSION + 1]) + header
-        newer = {b"h": body + checksum(body, [(b"p", b"x")]).to_bytes(4, "big"), b"p": b"x"}
+        newer: dict[Any, Any] = {b"h": body + checksum(body, [(b"p", b"x")]).to_bytes(4, "big"), b"p": b"x"}
         stopped = EntryId.parse(await engine.redis.xadd(KEY % 2, newer))
         await engine.publish(events[100:], 10)
         async with engine.working():

@@ -52,8 +52,10 @@ async def broken(engine: Engine) -> None:
         "DELETE FROM hourly_summary WHERE series_id % 7 = 1",
         "DELETE FROM summary_members WHERE series_id % 4 = 0",
         "UPDATE summary_members SET members = '\\x00' WHERE series_id % 4 = 1",
-        "INSERT INTO daily_summary SELECT shard, series_id, tenant_id, bucket + interval '900 days', 1, 0, 0, 0, NULL, NULL, NULL "
-        "FROM daily_summary WHERE series_id = 2",
+        (
+            "INSERT INTO daily_summary SELECT shard, series_id, tenant_id, bucket + interval '900 days', 1, 0, 0, 0, NULL, NULL, NULL "
+            "FROM daily_summary WHERE series_id = 2"
+        ),
     ):
         await engine.connection.execute(statement)
 
@@ -100,7 +102,7 @@ async def test_rebuilding_one_rollup_leaves_the_bytes_of_the_others_alone(
         await engine.drain()
         others = {metric: await content(engine, metric) for metric in ("events", BYTES_METRIC)}
         await engine.connection.execute(
-            "DELETE FROM hourly_summary USING series s WHERE hourly_summary.series_id = s.series_id AND s.metric = $1",
+            "DELETE FROM hourly_summary USING series s WHERE hourly_summary.shard = s.shard AND hourly_summary.series_id = s.series_id AND s.metric = $1",
             DURATION_METRIC,
         )
         await rebuilt(engine, DURATION_METRIC)
@@ -183,5 +185,21 @@ async def test_a_rebuild_that_fails_changes_nothing(redis_url: str, database_url
             "UPDATE event_log SET digest = decode(repeat('00', 16), 'hex') WHERE shard = 0"
         )
         with pytest.raises(Exception, match="digest"):
+            await rebuilt(engine)
+        assert await content(engine) == before
+
+
+async def test_events_of_a_tenant_that_is_gone_are_named_and_not_dropped(
+    redis_url: str, database_url: str
+) -> None:
+    async with open_engine(redis_url, database_url) as engine:
+        await engine.publish(generate(8, 60), 10)
+        await engine.drain()
+        before = await content(engine)
+        await engine.connection.execute("UPDATE tenants SET name = 'renamed' WHERE name = 'york'")
+        assert any(
+            "tenant 'york', which is not there" in each for each in (await engine.verified()).differences
+        )
+        with pytest.raises(InputError, match="tenant 'york', which is not there"):
             await rebuilt(engine)
         assert await content(engine) == before

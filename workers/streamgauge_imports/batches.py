@@ -10,7 +10,7 @@ from streamgauge.event import Event
 from streamgauge.frame import freeze
 
 VERSION = 1  # change it whenever the same content would make other frames
-GATHERED = 20_000  # events in memory, over all shards
+GATHERED = 80_000  # events in memory, over all shards
 SMALLEST = 500
 
 

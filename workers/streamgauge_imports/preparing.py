@@ -21,7 +21,8 @@ from streamgauge_imports.batches import Frame, Source
 
 _HEADER = struct.Struct("<BHIQI")  # kind, shard, events, rows read, bytes of payload
 _FRAME, _SUMMARY, _FAILURE = range(3)
-_READ_AHEAD = 1 << 20  # bytes
+_READ_AHEAD = 1 << 22  # bytes
+_QUEUED = 16  # frames
 
 
 class Prepared:
@@ -31,27 +32,61 @@ class Prepared:
         self._output = output
         self.summary: dict[str, Any] = {}
         self.ended = False  #: it has said its last word, and ends by itself
+        self._stopped = False
+        self._queue: asyncio.Queue[Frame | None] = asyncio.Queue(_QUEUED)
+        self._reading = asyncio.create_task(self._read(), name="frames")
 
-    async def frames(self) -> AsyncIterator[Frame]:
-        """Every frame. Raises what the source raised, and ServerError when the process ended without a word."""
-        while True:
-            try:
-                kind, shard, n, read, size = _HEADER.unpack(await self._output.readexactly(_HEADER.size))
-                payload = await self._output.readexactly(size)
-            except asyncio.IncompleteReadError:
-                self.ended = True
-                raise ServerError(
-                    "the process that reads the source was ended from outside; is memory short?"
-                ) from None
-            if kind == _FRAME:
-                yield Frame(shard, n, payload, read)
-                continue
+    async def groups(self, most: int) -> AsyncIterator[list[Frame]]:
+        """Every frame, together with the others that are ready, up to about `most` events at once.
+
+        A worker in this process holds the loop for long: what became ready meanwhile has to go in one turn. Raises what the
+        source raised, and ServerError when its process ended without a word.
+        """
+        while (frame := await self._queue.get()) is not None:
+            group, events = [frame], frame.n
+            while events < most and not self._queue.empty():
+                frame = self._queue.get_nowait()
+                if frame is None:
+                    break
+                group.append(frame)
+                events += frame.n
+            yield group
+            if frame is None:
+                break
+        await self._reading
+
+    async def _read(self) -> None:
+        try:
+            while (frame := await self._next()) is not None:
+                await self._queue.put(frame)
+        finally:
+            # Also behind a failure, which whoever reads the queue gets by awaiting this task.
+            if not self._stopped:
+                await self._queue.put(None)
+
+    async def stop(self) -> None:
+        """Read no more."""
+        self._stopped = True
+        self._reading.cancel()
+        await asyncio.gather(self._reading, return_exceptions=True)
+
+    async def _next(self) -> Frame | None:
+        try:
+            kind, shard, n, read, size = _HEADER.unpack(await self._output.readexactly(_HEADER.size))
+            payload = await self._output.readexactly(size)
+        except asyncio.IncompleteReadError:
             self.ended = True
-            found = orjson.loads(payload)
-            if kind == _FAILURE:
-                raise _failure(found)
-            self.summary = found
-            return
+            raise ServerError(
+                "the process that reads the source was ended from outside; is memory short?"
+            ) from None
+        if kind == _FRAME:
+            return Frame(shard, n, payload, read)
+        self.ended = True
+        found = orjson.loads(payload)
+        if kind == _FAILURE:
+            raise _failure(found)
+        self.summary = found
+        return None
 
 
 @asynccontextmanager
@@ -70,6 +105,7 @@ async def prepared(source: Source) -> AsyncIterator[Prepared]:
         process.stdin.close()
         yield frames
     finally:
+        await frames.stop()
         if not frames.ended:
             # Stopped half-way: it may be blocked on the full pipe.
             process.kill()

@@ -2,10 +2,11 @@
 
 import asyncio
 import time
+from collections.abc import Sequence
 
-from streamgauge.capture.publisher import Publisher
+from streamgauge.capture.publisher import FIRST_DELAY, LONGEST_DELAY
 from streamgauge.database import Connection
-from streamgauge.entry import Announcement, Batch
+from streamgauge.entry import Announcement, Batch, Record
 from streamgauge.errors import ServerError
 from streamgauge.ranges import Ranges
 from streamgauge.settings import Settings
@@ -39,13 +40,12 @@ class Shipment:
         self.done = [Ranges() for _ in range(stream.shards)]
         self._closed: set[int] = set()
         self._stream = stream
-        self._publisher = Publisher(stream, lambda: time.time_ns() // 1_000_000, SEND_ATTEMPTS)
         self._connection = connection
         self._attendance = attendance
         self._progress = progress
         self._read = 0  # rows of the source
         # Two transactions' worth for each shard keep the workers busy; more would only delay live events behind it.
-        self._most_ahead = 2 * settings.batch_events * stream.shards
+        self.most_ahead = 2 * settings.batch_events * stream.shards
         self._unseen = 0  # sent since the last look
         self._moved_at = time.monotonic()
         self._moved_to = -1
@@ -72,26 +72,39 @@ class Shipment:
         self._progress.update(self._read, self.applied)
         return redelivered
 
-    async def send(self, frame: Frame) -> None:
-        """Number a frame and send it, unless its events are done; waits while too many are under way.
+    async def send(self, frames: Sequence[Frame]) -> None:
+        """Number frames and send them, but those whose events are done; waits while too many are under way.
 
-        Raises ServerError when it cannot be sent, or when the workers stand still.
+        Raises ServerError when they cannot be sent, or when the workers stand still.
         """
         await self._attendance.ensure()
-        self._read = frame.read
-        first = self.sent[frame.shard]
-        self.sent[frame.shard] += frame.n
-        # Only saves the trip: the workers would find it a duplicate.
-        if self.done[frame.shard].covers(first, first + frame.n):
-            return
-        batch = Batch(self.lane, BORN, self._stream.generation, first, frame.n, frame.payload)
-        await self._publisher.send(frame.shard, batch)
-        self._unseen += frame.n
-        if self._unseen >= self._most_ahead // 4:
+        batches: dict[int, list[Record]] = {}
+        for frame in frames:
+            self._read = frame.read
+            first = self.sent[frame.shard]
+            self.sent[frame.shard] += frame.n
+            # Only saves the trip: the workers would find it a duplicate.
+            if not self.done[frame.shard].covers(first, first + frame.n):
+                batch = Batch(self.lane, BORN, self._stream.generation, first, frame.n, frame.payload)
+                batches.setdefault(frame.shard, []).append(batch)
+                self._unseen += frame.n
+        await asyncio.gather(*[self._append(shard, records) for shard, records in batches.items()])
+        if self._unseen >= self.most_ahead // 4:
             await self.look()
             self._check_progress(waiting=False)
-            while self.published - self.applied > self._most_ahead:
+            while self.published - self.applied > self.most_ahead:
                 await self._wait()
+
+    async def _append(self, shard: int, records: Sequence[Record]) -> None:
+        """Append the same records until that succeeds; copies are duplicates to the workers (rule P2)."""
+        for attempt in range(SEND_ATTEMPTS):
+            try:
+                await self._stream.append_many(shard, records)
+                return
+            except ServerError:
+                if attempt == SEND_ATTEMPTS - 1:
+                    raise
+                await asyncio.sleep(min(LONGEST_DELAY, FIRST_DELAY * 2**attempt))
 
     async def settle(self) -> int:
         """Close the lane in every shard it was used in, and wait until all of it is applied.
@@ -101,7 +114,7 @@ class Shipment:
         used = [shard for shard, sent in enumerate(self.sent) if sent]
         for shard in used:
             end = Announcement(self.lane, BORN, self._stream.generation, self.sent[shard], True)
-            await self._publisher.send(shard, end)
+            await self._append(shard, [end])
         self._check_progress(waiting=False)
         while True:
             redelivered = await self._wait()

@@ -3,13 +3,19 @@
 Every worker takes free shards up to its fair share and gives back what is above it, so shards spread when workers come and go.
 """
 
-import math
 import os
 import socket
+from collections.abc import Sequence
 from uuid import UUID, uuid4
 
 from streamgauge.database import Connection
 from streamgauge_workers.queries import SQL
+
+
+def fair_share(shards: int, live: Sequence[UUID], worker: UUID) -> int:
+    """How many shards a worker is to hold: the same for all, and one more for the first few where it does not come out even."""
+    each, rest = divmod(shards, max(len(live), 1))
+    return each + (worker in live[:rest])
 
 
 class Leases:
@@ -26,9 +32,9 @@ class Leases:
         Shards missing from the result that were held before are to be stopped first, then given to `release`.
         """
         await connection.execute(SQL["worker_seen"], self.worker_id, socket.gethostname(), os.getpid())
-        live = await connection.fetchval(SQL["workers_live"], self.seconds)
+        live = [row["worker_id"] for row in await connection.fetch(SQL["workers_live"], self.seconds)]
         rows = await connection.fetch(SQL["leases"])
-        share = math.ceil(len(rows) / max(live, 1))
+        share = fair_share(len(rows), live, self.worker_id)
         kept: set[int] = set()
         for shard in sorted(self.held):
             if len(kept) < share and await connection.fetchval(

@@ -181,8 +181,8 @@ ON CONFLICT (content_id) DO NOTHING RETURNING reason, events
 -- worker_seen: a worker's heartbeat
 INSERT INTO workers (worker_id, host, pid) VALUES ($1, $2, $3) ON CONFLICT (worker_id) DO UPDATE SET seen_at = now()
 
--- workers_live: how many workers share the shards
-SELECT count(*) FROM workers WHERE seen_at > now() - $1 * interval '1 second'
+-- workers_live: the workers that share the shards
+SELECT worker_id FROM workers WHERE seen_at > now() - $1 * interval '1 second' ORDER BY worker_id
 
 -- workers_forget: workers long gone
 DELETE FROM workers WHERE seen_at < now() - interval '1 day'

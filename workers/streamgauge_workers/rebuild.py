@@ -83,6 +83,12 @@ async def _refill(connection: Connection, aside: Connection, shard: int, summari
         table = event_log.read(row)
         if row["outcomes"] is not None:
             table = table.select(np.frombuffer(row["outcomes"], np.uint8) == APPLIED)
+        used = {table.tenant.values[code] for code in np.unique(table.tenant.codes).tolist()}
+        if strange := used - summariser.tenants.by_name.keys():
+            raise InputError(
+                f"the event log holds events of tenant {min(strange)!r}, which is not there: create it again",
+                "tenant",
+            )
         if waiting and sum(part.n for part in waiting) + table.n > MOST_EVENTS:
             await summariser.add(connection, aside, join(waiting))
             waiting = []

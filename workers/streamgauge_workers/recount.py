@@ -93,7 +93,13 @@ async def _tables(connection: Connection, tenants: Tenants, found: Recount | Non
         )
         if found is not None:
             _account(found, row, table, outcomes, tenants)
-        applied = table.select(outcomes == APPLIED)
+        known = np.array([name in tenants.by_name for name in table.tenant.values], np.bool_)[
+            table.tenant.codes
+        ]
+        if found is not None and (strange := (outcomes == APPLIED) & ~known).any():
+            name = table.tenant.values[int(table.tenant.codes[strange][0])]
+            found.damaged.append(f"{name_of(row)}: it holds events of tenant {name!r}, which is not there")
+        applied = table.select((outcomes == APPLIED) & known)
         if waiting and sum(part.n for part in waiting) + applied.n > MOST_EVENTS:
             yield join(waiting)
             waiting = []

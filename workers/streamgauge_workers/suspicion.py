@@ -77,4 +77,6 @@ def transient(error: Exception) -> bool:
     """Whether an error is the servers' condition rather than the entries' doing."""
     if isinstance(error, asyncpg.PostgresError):
         return str(error.sqlstate or "XX")[:2] in TRANSIENT_CLASSES
-    return isinstance(error, ServerError | FencedError | OSError | TimeoutError | asyncpg.InterfaceError)
+    # InternalClientError: what asyncpg raises when its backend was killed in the middle of a reply.
+    broken = asyncpg.InterfaceError | asyncpg.InternalClientError
+    return isinstance(error, ServerError | FencedError | OSError | TimeoutError | broken)

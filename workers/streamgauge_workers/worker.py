@@ -62,12 +62,12 @@ class Worker:
         try:
             async with self.pool.acquire(timeout=self.settings.lease_seconds) as connection:
                 wanted = await self.leases.turn(connection)
+            for shard in sorted(self.leases.held - wanted):
+                await self._stop_shard(shard)
         except Exception as error:  # noqa: BLE001 - the next turn tries again
             # Leases that run out are taken by others; the token keeps this worker's late commits out.
             log.warning("leases not renewed", error=type(error).__name__, detail=str(error)[:300])
             return
-        for shard in sorted(self.leases.held - wanted):
-            await self._stop_shard(shard)
         for shard in sorted(wanted - self.tasks.keys()):
             worker = ShardWorker(shard, self.stream, self.pool, self.tenants, self.catalogue, self.settings)
             self.tasks[shard] = worker, asyncio.create_task(worker.run(), name=f"shard {shard}")
