@@ -158,7 +158,7 @@ def stored_measures(found: Record | dict[str, Any]) -> Measures:
         found["min"],
         found["max"],
         histogram,
-        tuple(None if total is None else int(total) for total in found["totals"]),
+        totals=tuple(None if total is None else int(total) for total in found["totals"]),
     )
 
 

@@ -201,7 +201,7 @@ def _merged(row: asyncpg.Record) -> Measures:
     return Measures(
         row["count"], row["errors"], row["observed"], int(row["sum"]), row["min"], row["max"],
         Histogram.union(row["histograms"]) if row["histograms"] else None,
-        tuple(None if total is None else int(total) for total in row["totals"]),
+        totals=tuple(None if total is None else int(total) for total in row["totals"]),
     )  # fmt: skip
 
 

@@ -22,9 +22,9 @@ class Measures:
     min: int | None = None
     max: int | None = None
     histogram: Histogram | None = None
+    members: BitMap = field(default_factory=BitMap)  #: dense ids of distinct actors
     #: sums of the rollup's further properties, in its order; None where no event carried one
     totals: tuple[int | None, ...] = ()
-    members: BitMap = field(default_factory=BitMap)  #: dense ids of distinct actors
 
     def merge(self, other: "Measures") -> None:
         """Add another row's events to this one; `other` is left as it is."""

@@ -17,7 +17,7 @@ from streamgauge.errors import SettingsError
 ANY = "*"
 NONE = "(none)"  #: an event without the dimension's property
 OTHER = "(other)"  #: values beyond the cardinality limit
-MOST_TOTALS = 8
+MOST_TOTALS = 4
 EVENT_NAME = "event.name"  #: the dimension of an event's own name
 
 Kind = Literal["i", "f", "s", "b"]
