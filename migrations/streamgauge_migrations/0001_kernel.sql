@@ -180,6 +180,8 @@ CREATE TABLE hourly_summary (
     min       bigint,
     max       bigint,
     histogram bytea,
+    -- Sums of the rollup's further properties, in the order it declares them; null where no event carried one.
+    totals    numeric[] NOT NULL DEFAULT '{}',
     PRIMARY KEY (shard, series_id, bucket)
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.05);
 
@@ -240,12 +242,14 @@ CREATE TABLE verifications (
 -- For people and for Grafana: stripes merged, names instead of ids.
 CREATE VIEW hourly_metrics AS
     SELECT t.name AS tenant, s.metric, s.dimensions, r.bucket, sum(r.count) AS count, sum(r.errors) AS errors,
-           sum(r.observed) AS observed, sum(r.sum) AS sum, min(r.min) AS min, max(r.max) AS max
+           sum(r.observed) AS observed, sum(r.sum) AS sum, min(r.min) AS min, max(r.max) AS max,
+           sum(r.totals[1]) AS total_1, sum(r.totals[2]) AS total_2, sum(r.totals[3]) AS total_3, sum(r.totals[4]) AS total_4
     FROM hourly_summary r JOIN series s USING (shard, series_id) JOIN tenants t ON t.tenant_id = r.tenant_id
     GROUP BY t.name, s.metric, s.grouping, s.dimensions, r.bucket;
 
 CREATE VIEW daily_metrics AS
     SELECT t.name AS tenant, s.metric, s.dimensions, r.bucket, sum(r.count) AS count, sum(r.errors) AS errors,
-           sum(r.observed) AS observed, sum(r.sum) AS sum, min(r.min) AS min, max(r.max) AS max
+           sum(r.observed) AS observed, sum(r.sum) AS sum, min(r.min) AS min, max(r.max) AS max,
+           sum(r.totals[1]) AS total_1, sum(r.totals[2]) AS total_2, sum(r.totals[3]) AS total_3, sum(r.totals[4]) AS total_4
     FROM daily_summary r JOIN series s USING (shard, series_id) JOIN tenants t ON t.tenant_id = r.tenant_id
     GROUP BY t.name, s.metric, s.grouping, s.dimensions, r.bucket;

@@ -55,6 +55,7 @@ class Row(NamedTuple):
     max: int | None
     histogram: tuple[tuple[int, int], ...]
     actors: frozenset[bytes]
+    totals: tuple[int | None, ...]
 
 
 def summaries(catalogue: Catalogue) -> list[Summary]:
@@ -62,7 +63,7 @@ def summaries(catalogue: Catalogue) -> list[Summary]:
     return [
         Summary(
             rollup.metric, rollup.event, rollup.groupings, rollup.value,
-            frozenset(each.property for each in rollup.dimensions if each.required), rollup.actors, rollup.histogram,
+            frozenset(each.property for each in rollup.dimensions if each.required), rollup.actors, rollup.histogram, rollup.totals,
         )
         for rollup in catalogue.rollups
     ]  # fmt: skip
@@ -252,7 +253,7 @@ class Engine:
             )
             members = frozenset(pseudonyms[name.tenant_id, each] for each in measures.members)
             rows[place] = Row(
-                measures.count, measures.errors, measures.observed, measures.sum, measures.min, measures.max, tuple(counts), members,
+                measures.count, measures.errors, measures.observed, measures.sum, measures.min, measures.max, tuple(counts), members, measures.totals,
             )  # fmt: skip
         return rows
 
@@ -270,7 +271,7 @@ class Engine:
                 cell.count, cell.errors, len(cell.values), sum(cell.values), min(cell.values, default=None),
                 max(cell.values, default=None),
                 tuple(sorted(oracle.histogram(cell.values).items())) if place.metric in with_histogram else (),
-                frozenset(cell.actors),
+                frozenset(cell.actors), tuple(cell.totals),
             )
             for place, cell in counted.items()
         }  # fmt: skip

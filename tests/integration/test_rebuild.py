@@ -7,7 +7,7 @@ import pytest
 
 from streamgauge.catalogue import CATALOGUE
 from streamgauge.database import open_connection
-from streamgauge.domains.web.declarations import BYTES_METRIC, DURATION_METRIC
+from streamgauge.domains.web.declarations import DURATION_METRIC
 from streamgauge.errors import FencedError, InputError
 from streamgauge.summaries.rollups import Dimension, Rollup
 from streamgauge_workers.rebuild import Rebuilt, rebuild
@@ -53,7 +53,7 @@ async def broken(engine: Engine) -> None:
         "DELETE FROM summary_members WHERE series_id % 4 = 0",
         "UPDATE summary_members SET members = '\\x00' WHERE series_id % 4 = 1",
         (
-            "INSERT INTO daily_summary SELECT shard, series_id, tenant_id, bucket + interval '900 days', 1, 0, 0, 0, NULL, NULL, NULL "
+            "INSERT INTO daily_summary SELECT shard, series_id, tenant_id, bucket + interval '900 days', 1, 0, 0, 0, NULL, NULL, NULL, '{}' "
             "FROM daily_summary WHERE series_id = 2"
         ),
     ):
@@ -100,7 +100,7 @@ async def test_rebuilding_one_rollup_leaves_the_bytes_of_the_others_alone(
     async with open_engine(redis_url, database_url, cardinality_limit=5) as engine:
         await engine.publish(events, 50)
         await engine.drain()
-        others = {metric: await content(engine, metric) for metric in ("events", BYTES_METRIC)}
+        others = {metric: await content(engine, metric) for metric in ("events",)}
         await engine.connection.execute(
             "DELETE FROM hourly_summary USING series s WHERE hourly_summary.shard = s.shard AND hourly_summary.series_id = s.series_id AND s.metric = $1",
             DURATION_METRIC,

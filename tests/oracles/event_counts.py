@@ -31,6 +31,7 @@ class Summary:
     required: frozenset[str] = frozenset()
     actors: bool = True
     histogram: bool = True
+    totals: tuple[str, ...] = ()
 
 
 class Place(NamedTuple):
@@ -52,6 +53,7 @@ class Cell:
     errors: int = 0
     values: list[int] = field(default_factory=list)
     actors: set[bytes] = field(default_factory=set)
+    totals: list[int | None] = field(default_factory=list)
 
 
 def local(zone: str, second: int) -> datetime:
@@ -175,6 +177,11 @@ def _count(cell: Cell, event: Event, summary: Summary) -> None:
     value = event.get("properties", {}).get(summary.value)
     if type(value) is int:
         cell.values.append(value)
+    cell.totals = cell.totals or [None] * len(summary.totals)
+    for place, name in enumerate(summary.totals):
+        further = event.get("properties", {}).get(name)
+        if type(further) is int:
+            cell.totals[place] = (cell.totals[place] or 0) + further
     if summary.actors and event.get("actor") is not None:
         cell.actors.add(event["actor"])
 

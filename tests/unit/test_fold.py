@@ -40,7 +40,7 @@ CHOSEN = CATALOGUE.extended(SCORE)
 SUMMARIES = [
     Summary(
         rollup.metric, rollup.event, rollup.groupings, rollup.value,
-        frozenset(dimension.property for dimension in rollup.dimensions if dimension.required), rollup.actors, rollup.histogram,
+        frozenset(dimension.property for dimension in rollup.dimensions if dimension.required), rollup.actors, rollup.histogram, rollup.totals,
     )
     for rollup in CHOSEN.rollups
 ]  # fmt: skip
@@ -101,7 +101,7 @@ def counted(events: Sequence[Event], **limits: Any) -> Found:
         place: Measures(
             cell.count, cell.errors, len(cell.values), sum(cell.values), min(cell.values, default=None),
             max(cell.values, default=None), _histogram(cell.values) if place.metric in with_histogram else None,
-            BitMap([int.from_bytes(actor[-2:], "big") for actor in cell.actors]),
+            BitMap([int.from_bytes(actor[-2:], "big") for actor in cell.actors]), tuple(cell.totals),
         )
         for place, cell in oracle.recount(plain, ZONES, SUMMARIES, **limits).items()
     }  # fmt: skip

@@ -24,6 +24,7 @@ def of(events: Events) -> Measures:
         len(events), sum(failed for _, failed, _ in events), len(values), sum(values), min(values, default=None),
         max(values, default=None), Histogram.of(np.array(values, np.int64)) if values else None,
         BitMap([actor for _, _, actor in events if actor is not None]),
+        (sum(values) if values else None, len(events)) if events else (),
     )  # fmt: skip
 
 

@@ -56,10 +56,11 @@ def _bad_values(table: Table, catalogue: Catalogue) -> Mask:
         if kind == "f":
             bad[column.rows[~np.isfinite(column.values)]] = True
     for rollup in catalogue.rollups:
-        measured = table.columns.get((rollup.value or "", "i"))
-        if measured is not None:
-            low = 0 if rollup.histogram else -LARGEST
-            bad[measured.rows[(measured.values < low) | (measured.values > LARGEST)]] = True
+        for name in (rollup.value or "", *rollup.totals):
+            measured = table.columns.get((name, "i"))
+            if measured is not None:
+                low = 0 if rollup.histogram and name == rollup.value else -LARGEST
+                bad[measured.rows[(measured.values < low) | (measured.values > LARGEST)]] = True
     return bad
 
 

@@ -113,12 +113,12 @@ SELECT series_id, dimensions FROM series
 WHERE shard = $1 AND tenant_id = $2 AND metric = $3 AND grouping = $4 AND dimensions[$5] = $6
 
 -- hourly_load: rows of these series and hours
-SELECT series_id, extract(epoch FROM bucket)::bigint AS bucket, count, errors, observed, sum, min, max, histogram
+SELECT series_id, extract(epoch FROM bucket)::bigint AS bucket, count, errors, observed, sum, min, max, histogram, totals
 FROM hourly_summary JOIN unnest($2::int[], $3::bigint[]) AS wanted (series_id, start) USING (series_id)
 WHERE shard = $1 AND bucket = to_timestamp(wanted.start)
 
 -- daily_load: rows of these series and days
-SELECT series_id, extract(epoch FROM bucket)::bigint AS bucket, count, errors, observed, sum, min, max, histogram
+SELECT series_id, extract(epoch FROM bucket)::bigint AS bucket, count, errors, observed, sum, min, max, histogram, totals
 FROM daily_summary JOIN unnest($2::int[], $3::bigint[]) AS wanted (series_id, start) USING (series_id)
 WHERE shard = $1 AND bucket = to_timestamp(wanted.start)
 
@@ -129,18 +129,22 @@ WHERE shard = $1 AND grain = $2::"char" AND bucket = to_timestamp(wanted.start)
 GROUP BY series_id, bucket
 
 -- hourly_store: the rows' new values
-INSERT INTO hourly_summary (shard, series_id, tenant_id, bucket, count, errors, observed, sum, min, max, histogram)
-SELECT $1, i, t, to_timestamp(b), c, e, o, s, l, g, h FROM unnest($2::int[], $3::int[], $4::bigint[], $5::bigint[], $6::bigint[],
-    $7::bigint[], $8::numeric[], $9::bigint[], $10::bigint[], $11::bytea[]) AS new (i, t, b, c, e, o, s, l, g, h)
+INSERT INTO hourly_summary (shard, series_id, tenant_id, bucket, count, errors, observed, sum, min, max, histogram, totals)
+SELECT $1, i, t, to_timestamp(b), c, e, o, s, l, g, h, a::numeric[] FROM unnest($2::int[], $3::int[], $4::bigint[], $5::bigint[],
+    $6::bigint[], $7::bigint[], $8::numeric[], $9::bigint[], $10::bigint[], $11::bytea[], $12::text[])
+    AS new (i, t, b, c, e, o, s, l, g, h, a)
 ON CONFLICT (shard, series_id, bucket) DO UPDATE SET count = excluded.count, errors = excluded.errors,
-    observed = excluded.observed, sum = excluded.sum, min = excluded.min, max = excluded.max, histogram = excluded.histogram
+    observed = excluded.observed, sum = excluded.sum, min = excluded.min, max = excluded.max, histogram = excluded.histogram,
+    totals = excluded.totals
 
 -- daily_store: the rows' new values
-INSERT INTO daily_summary (shard, series_id, tenant_id, bucket, count, errors, observed, sum, min, max, histogram)
-SELECT $1, i, t, to_timestamp(b), c, e, o, s, l, g, h FROM unnest($2::int[], $3::int[], $4::bigint[], $5::bigint[], $6::bigint[],
-    $7::bigint[], $8::numeric[], $9::bigint[], $10::bigint[], $11::bytea[]) AS new (i, t, b, c, e, o, s, l, g, h)
+INSERT INTO daily_summary (shard, series_id, tenant_id, bucket, count, errors, observed, sum, min, max, histogram, totals)
+SELECT $1, i, t, to_timestamp(b), c, e, o, s, l, g, h, a::numeric[] FROM unnest($2::int[], $3::int[], $4::bigint[], $5::bigint[],
+    $6::bigint[], $7::bigint[], $8::numeric[], $9::bigint[], $10::bigint[], $11::bytea[], $12::text[])
+    AS new (i, t, b, c, e, o, s, l, g, h, a)
 ON CONFLICT (shard, series_id, bucket) DO UPDATE SET count = excluded.count, errors = excluded.errors,
-    observed = excluded.observed, sum = excluded.sum, min = excluded.min, max = excluded.max, histogram = excluded.histogram
+    observed = excluded.observed, sum = excluded.sum, min = excluded.min, max = excluded.max, histogram = excluded.histogram,
+    totals = excluded.totals
 
 -- members_store: append parts
 INSERT INTO summary_members (shard, series_id, tenant_id, grain, bucket, part, members)
@@ -208,11 +212,11 @@ SELECT tenant_id FROM hourly_summary UNION SELECT tenant_id FROM daily_summary U
 SELECT shard, series_id, tenant_id, metric, grouping, dimensions FROM series WHERE tenant_id = ANY($1::int[])
 
 -- canonical_hourly: every hourly row of these tenants
-SELECT shard, series_id, tenant_id, extract(epoch FROM bucket)::bigint AS bucket, count, errors, observed, sum, min, max, histogram
+SELECT shard, series_id, tenant_id, extract(epoch FROM bucket)::bigint AS bucket, count, errors, observed, sum, min, max, histogram, totals
 FROM hourly_summary WHERE tenant_id = ANY($1::int[])
 
 -- canonical_daily: every daily row of these tenants
-SELECT shard, series_id, tenant_id, extract(epoch FROM bucket)::bigint AS bucket, count, errors, observed, sum, min, max, histogram
+SELECT shard, series_id, tenant_id, extract(epoch FROM bucket)::bigint AS bucket, count, errors, observed, sum, min, max, histogram, totals
 FROM daily_summary WHERE tenant_id = ANY($1::int[])
 
 -- canonical_members: every part of every set of these tenants

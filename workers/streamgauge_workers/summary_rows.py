@@ -158,6 +158,7 @@ def stored_measures(found: Record | dict[str, Any]) -> Measures:
         found["min"],
         found["max"],
         histogram,
+        totals=tuple(None if total is None else int(total) for total in found["totals"]),
     )
 
 
@@ -171,10 +172,15 @@ def _values(item: tuple[RowKey, Row]) -> tuple[Any, ...]:
     found = row.measures
     return (
         key.series_id, row.tenant_id, key.bucket, found.count, found.errors, found.observed, found.sum, found.min,
-        found.max, None if found.histogram is None else found.histogram.encode(),
+        found.max, None if found.histogram is None else found.histogram.encode(), _array(found.totals),
     )  # fmt: skip
 
 
 def _columns(rows: Iterable[tuple[Any, ...]]) -> list[list[Any]]:
     """Rows as one list per column, the form `unnest` takes."""
     return [list(column) for column in zip(*rows, strict=True)]
+
+
+def _array(totals: tuple[int | None, ...]) -> str:
+    """A PostgreSQL array as text: `unnest` would flatten an array of arrays."""
+    return "{" + ",".join("NULL" if total is None else str(total) for total in totals) + "}"

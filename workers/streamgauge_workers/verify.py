@@ -24,7 +24,7 @@ from streamgauge_workers.recount import LedgerKey, Recount, recount
 from streamgauge_workers.tenants import Tenants
 
 TABLES = {"h": "hourly_summary", "d": "daily_summary"}
-SCALARS = ("count", "errors", "observed", "sum", "min", "max")
+SCALARS = ("count", "errors", "observed", "sum", "min", "max", "totals")
 
 
 @dataclass(slots=True)

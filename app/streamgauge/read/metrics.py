@@ -9,10 +9,10 @@ from fractions import Fraction
 from typing import Literal
 
 from streamgauge.catalogue import EVENTS
-from streamgauge.domains.web.declarations import BYTES_METRIC, DURATION_METRIC
+from streamgauge.domains.web.declarations import BYTES, DURATION_METRIC, REQUESTS
 
 Measure = Literal[
-    "count", "error_count", "error_rate", "distinct", "daily_distinct", "sum", "average", "minimum", "maximum",
+    "count", "error_count", "error_rate", "distinct", "daily_distinct", "total", "total_average", "average", "minimum", "maximum",
     "quantile",
 ]  # fmt: skip
 Unit = Literal["requests", "events", "visitors", "actors", "fraction", "bytes", "ms"]
@@ -28,8 +28,12 @@ class Metric:
     unit: Unit
     description: str
     quantile: Fraction | None = None
+    place: int = 0  #: which of the rollup's totals
     #: What answers instead where a distinct count over several days would count daily-salted visitors more than once.
     daily: str | None = None
+
+
+_BYTES = REQUESTS.totals.index(BYTES)
 
 
 def _duration_quantile(percent: int) -> Metric:
@@ -51,8 +55,8 @@ _DECLARED = (
         "sum_daily_visitors", DURATION_METRIC, "daily_distinct", "visitors",
         "distinct visitors of each local day, added up: who comes on three days counts three times",
     ),
-    Metric("bytes", BYTES_METRIC, "sum", "bytes", "bytes of the responses' bodies"),
-    Metric("avg_bytes", BYTES_METRIC, "average", "bytes", "mean bytes of a response's body"),
+    Metric("bytes", DURATION_METRIC, "total", "bytes", "bytes of the responses' bodies", place=_BYTES),
+    Metric("avg_bytes", DURATION_METRIC, "total_average", "bytes", "bytes / requests", place=_BYTES),
     Metric("min_duration", DURATION_METRIC, "minimum", "ms", "shortest time to the last byte"),
     Metric("avg_duration", DURATION_METRIC, "average", "ms", "mean time to the last byte"),
     Metric("max_duration", DURATION_METRIC, "maximum", "ms", "longest time to the last byte"),

@@ -18,6 +18,7 @@ from streamgauge.summaries.rollups import OTHER, Catalogue, Rollup
 from streamgauge.summaries.zones import DAY
 
 Grain = Literal["hourly", "daily"]
+TOTALS = frozenset({"total", "total_average"})
 MOST_HOURLY_DAYS = 400  # of a range by time:hour
 AUTO_HOURS, AUTO_DAYS = 2, 100  # `time` means hours up to so many local days, days up to so many, else months
 
@@ -52,6 +53,7 @@ class Source:
     dimensions: tuple[str, ...] = ()
     places: tuple[int, ...] = ()
     histograms: bool = False
+    totals: int = 0  #: how many of the rollup's totals to read
     members: bool = False
     by_day: bool = False  #: whether distinct actors of several days must be kept apart whoever they are
     allowed: tuple[tuple[int, tuple[str, ...]], ...] = ()
@@ -161,7 +163,7 @@ def _sources(query: Query, catalogue: Catalogue) -> Iterator[Source]:
         grouping, names = _grouping(_rollup(catalogue, name), stored)
         yield Source(
             name, grouping, stored, tuple(names.index(dimension) + 1 for dimension in stored),
-            histograms="quantile" in measures, members=not measures.isdisjoint({"distinct", "daily_distinct"}),
+            histograms="quantile" in measures, totals=0 if measures.isdisjoint(TOTALS) else len(_rollup(catalogue, name).totals), members=not measures.isdisjoint({"distinct", "daily_distinct"}),
             by_day="daily_distinct" in measures, allowed=tuple(_allowed(query.filters, names)),
         )  # fmt: skip
 

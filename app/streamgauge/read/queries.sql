@@ -24,10 +24,15 @@ SELECT verified_at, revision, positions::text AS positions, differences FROM ver
 WHERE tenant_id = $1 AND ($2::date IS NULL OR (first_day <= $2 AND last_day >= $3))
 ORDER BY verified_at DESC LIMIT 1
 
--- overflow: where dimensions had more values than are kept
-SELECT DISTINCT dimension, extract(epoch FROM day)::bigint AS day FROM dimension_overflow
+-- overflow: where dimensions had more values than are kept: in one stripe, or in all stripes together
+SELECT dimension, extract(epoch FROM day)::bigint AS day FROM dimension_overflow
 WHERE shard IN (SELECT shard FROM shards) AND tenant_id = $1 AND dimension = ANY($2::text[])
   AND day >= to_timestamp($3::bigint) AND day < to_timestamp($4::bigint)
+UNION
+SELECT dimension, extract(epoch FROM day)::bigint AS day FROM dimension_values
+WHERE shard IN (SELECT shard FROM shards) AND tenant_id = $1 AND dimension = ANY($2::text[])
+  AND day >= to_timestamp($3::bigint) AND day < to_timestamp($4::bigint)
+GROUP BY dimension, day HAVING count(DISTINCT value) > $5
 
 -- excess: on these days, values that single stripes kept and that are not among the $4 smallest ranks of all stripes together
 SELECT ranked.dimension, extract(epoch FROM ranked.day)::bigint AS day, ranked.value
@@ -55,13 +60,13 @@ WITH chosen AS MATERIALIZED (
 )
 SELECT r.slot, c.values, sum(r.count)::bigint AS count, sum(r.errors)::bigint AS errors,
        sum(r.observed)::bigint AS observed, sum(r.sum) AS sum, min(r.min) AS min, max(r.max) AS max,
-       string_agg(r.histograms, '') AS histograms
+       string_agg(r.histograms, '') AS histograms, ARRAY[{all_totals}]::numeric[] AS totals
 FROM chosen c
 -- OFFSET keeps this a look-up per series by primary key, and its rows added up before they are joined to others.
 CROSS JOIN LATERAL (
     SELECT ($5::int[])[width_bucket(bucket, $4::timestamptz[])] AS slot, sum(count)::bigint AS count,
            sum(errors)::bigint AS errors, sum(observed)::bigint AS observed, sum(sum) AS sum, min(min) AS min, max(max) AS max,
-           {histograms} AS histograms
+           {histograms} AS histograms{totals}
     FROM {grain}_summary
     WHERE shard = c.shard AND series_id = c.series_id
       AND bucket BETWEEN ($4::timestamptz[])[1] AND ($4::timestamptz[])[cardinality($4::timestamptz[])]

@@ -7,7 +7,6 @@ All arithmetic is in whole numbers and fractions; a number becomes a float in th
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import cast
 
 from pyroaring import BitMap
 
@@ -54,8 +53,11 @@ class Tally:
                 return len(found.members)
             case "daily_distinct":
                 return sum(len(members) for members in self.daily.values())
-            case "sum":
-                return found.sum if found.observed or not found.count else None
+            case "total":
+                return found.totals[metric.place] if found.totals else None if found.count else 0
+            case "total_average":
+                total = found.totals[metric.place] if found.totals else None
+                return None if total is None else rounded(Fraction(total, found.count))
             case "average":
                 return rounded(Fraction(found.sum, found.observed * scale)) if found.observed else None
             case "minimum":
@@ -79,8 +81,7 @@ def _quantile(found: Measures, quantile: Fraction | None) -> int | None:
     histogram: Histogram | None = found.histogram
     if histogram is None or quantile is None or found.min is None or found.max is None:
         return None
-    # A fraction rather than a float: 0.9 is a little more than 9/10, and the rank of ten values would be 10.
-    return histogram.quantile(cast(float, quantile), found.min, found.max)
+    return histogram.quantile(quantile, found.min, found.max)
 
 
 #: A row of the answer: the place of its period, and the values of the other dimensions asked for.

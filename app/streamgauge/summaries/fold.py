@@ -165,6 +165,10 @@ class _Prepared:
         groups = np.repeat(np.arange(len(starts)), ends - starts)
         if rollup.value is not None:
             self._measure_values(rollup, rows, groups, found)
+        if rollup.totals:
+            totals = [self._total(name, rows, starts) for name in rollup.totals]
+            for measures, sums in zip(found, zip(*totals, strict=True), strict=True):
+                measures.totals = sums
         if rollup.actors:
             ids = self.actors[rows]
             known = ids >= 0
@@ -201,6 +205,13 @@ class _Prepared:
             buckets = (pairs & 0xFFFF).astype(np.uint16)
             for group, first, last in zip(which, cuts[:-1].tolist(), cuts[1:].tolist(), strict=True):
                 found[group].histogram = Histogram(buckets[first:last], counts[first:last])
+
+    def _total(self, name: str, rows: Ints, starts: Ints) -> list[int | None]:
+        """Each group's sum of a property, None where no event carries it."""
+        values, present = self._number(name)
+        sums = np.add.reduceat(values[rows], starts).tolist()
+        carried = np.logical_or.reduceat(present[rows], starts).tolist()
+        return [total if any_carried else None for total, any_carried in zip(sums, carried, strict=True)]
 
     def _number(self, name: str) -> tuple[Ints, Mask]:
         """A whole-number property of every row, and which rows carry it."""

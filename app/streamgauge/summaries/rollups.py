@@ -17,6 +17,7 @@ from streamgauge.errors import SettingsError
 ANY = "*"
 NONE = "(none)"  #: an event without the dimension's property
 OTHER = "(other)"  #: values beyond the cardinality limit
+MOST_TOTALS = 4
 EVENT_NAME = "event.name"  #: the dimension of an event's own name
 
 Kind = Literal["i", "f", "s", "b"]
@@ -74,10 +75,15 @@ class Rollup:
     dimensions: tuple[Dimension, ...] = ()
     groupings: tuple[tuple[str, ...], ...] = ((),)  #: combinations of dimensions that get rows of their own
     value: str | None = None  #: whole-number property that sum, min, max (and the histogram) are over
+    totals: tuple[str, ...] = ()  #: further whole-number properties of which only the sum is kept
     histogram: bool = False
     actors: bool = True  #: whether distinct actors are counted
 
     def __post_init__(self) -> None:
+        if len(self.totals) > MOST_TOTALS:
+            raise SettingsError(
+                f"rollup {self.metric!r} keeps {len(self.totals)} totals; it can keep {MOST_TOTALS}"
+            )
         known = {dimension.property for dimension in self.dimensions}
         for grouping in self.groupings:
             if unknown := set(grouping) - known:

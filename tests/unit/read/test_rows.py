@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamgauge.read.rows import SQL, merged_histogram
+from streamgauge.read.rows import SQL
 from streamgauge.sql import named_queries
 from streamgauge.summaries.histogram import Histogram
 
@@ -24,7 +24,7 @@ def test_histograms_behind_each_other_merge_as_they_would_one_by_one(
         part = Histogram(once.buckets, once.counts * times)  # larger counts are encoded in more bytes
         expected.merge(part)
         encoded += part.encode()
-    assert merged_histogram(encoded) == expected
+    assert Histogram.union(encoded) == expected
 
 
 def test_every_query_is_named_once_and_stands_alone() -> None:

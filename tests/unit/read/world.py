@@ -11,7 +11,7 @@ import orjson
 from pyroaring import BitMap
 
 from streamgauge.catalogue import CATALOGUE
-from streamgauge.domains.web.declarations import BYTES_METRIC, DURATION_METRIC
+from streamgauge.domains.web.declarations import DURATION_METRIC
 from streamgauge.read.plan import Plan, Source, make_plan
 from streamgauge.read.query import parse_query
 from streamgauge.read.report import Context, report
@@ -141,12 +141,8 @@ class World:
 
 
 def _measures(requests: Sequence[Request], metric: str) -> Measures:
-    observed = [
-        value
-        for request in requests
-        if (value := request.size if metric == BYTES_METRIC else request.duration) is not None
-    ]
-    members = BitMap([request.actor for request in requests if request.actor is not None])
+    observed = [request.duration for request in requests if request.duration is not None]
+    sizes = [request.size for request in requests if request.size is not None]
     return Measures(
         count=len(requests),
         errors=sum(request.status >= 500 for request in requests),
@@ -154,10 +150,9 @@ def _measures(requests: Sequence[Request], metric: str) -> Measures:
         sum=sum(observed),
         min=min(observed, default=None),
         max=max(observed, default=None),
-        histogram=Histogram.of(np.array(observed, np.int64))
-        if observed and metric == DURATION_METRIC
-        else None,
-        members=BitMap() if metric == BYTES_METRIC else members,
+        histogram=Histogram.of(np.array(observed, np.int64)) if observed else None,
+        totals=(sum(sizes) if sizes else None,) if metric == DURATION_METRIC else (),
+        members=BitMap([request.actor for request in requests if request.actor is not None]),
     )
 
 

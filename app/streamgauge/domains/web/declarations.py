@@ -10,7 +10,6 @@ DURATION = "duration"
 BYTES = "http.response.body.size"
 
 DURATION_METRIC = "http.server.request.duration"
-BYTES_METRIC = "http.server.response.body.size"
 
 REQUEST = EventType(
     name="http.request",
@@ -28,9 +27,15 @@ REQUEST = EventType(
 
 _DIMENSIONS = (Dimension(ROUTE), Dimension(METHOD), Dimension(STATUS), Dimension(PATH, required=True))
 # The last grouping answers every combination, the others answer the usual ones from far fewer rows.
-_GROUPINGS: tuple[tuple[str, ...], ...] = ((), (ROUTE, METHOD, STATUS), (ROUTE, METHOD, STATUS, PATH))
-
-ROLLUPS = (
-    Rollup(DURATION_METRIC, REQUEST.name, _DIMENSIONS, _GROUPINGS, value=DURATION, histogram=True),
-    Rollup(BYTES_METRIC, REQUEST.name, _DIMENSIONS, _GROUPINGS, value=BYTES, actors=False),
+_GROUPINGS: tuple[tuple[str, ...], ...] = (
+    (),
+    (ROUTE,),
+    (ROUTE, METHOD, STATUS),
+    (ROUTE, METHOD, STATUS, PATH),
 )
+
+REQUESTS = Rollup(
+    DURATION_METRIC, REQUEST.name, _DIMENSIONS, _GROUPINGS, value=DURATION, totals=(BYTES,), histogram=True
+)  # fmt: skip
+
+ROLLUPS = (REQUESTS,)
