@@ -122,7 +122,9 @@ async def ingest(redis_url: str, database_url: str, count: int) -> float:
             if done >= count:
                 return (count - before) / (time.perf_counter() - started)
             await asyncio.sleep(0.02)
-        raise SystemExit(f"only {done} of {count} events were applied; worker's exit code: {worker.returncode}")
+        raise SystemExit(
+            f"only {done} of {count} events were applied; worker's exit code: {worker.returncode}"
+        )
     finally:
         await connection.close()
         if worker.returncode is None:
