@@ -10,6 +10,7 @@ from streamgauge.database import open_connection
 from streamgauge.domains.web.declarations import DURATION_METRIC
 from streamgauge.errors import FencedError, InputError
 from streamgauge.summaries.rollups import Dimension, Rollup
+from streamgauge_workers.position import Position
 from streamgauge_workers.rebuild import Rebuilt, rebuild
 
 from .engine import Engine, Plain, generate, open_engine
@@ -134,6 +135,27 @@ async def test_a_rebuild_while_workers_run_loses_and_doubles_nothing(
         await engine.check(events)
 
 
+async def test_events_wait_for_the_repair_of_a_damaged_row_and_are_not_dead_lettered(
+    redis_url: str, database_url: str
+) -> None:
+    events = generate(10, 300)
+    async with open_engine(redis_url, database_url) as engine:
+        await engine.publish(events[:200], 10)
+        await engine.drain()
+        await engine.connection.execute(
+            "UPDATE daily_summary SET histogram = '\\x0907' WHERE shard IN (0, 1) AND histogram IS NOT NULL"
+        )
+        await engine.connection.execute("UPDATE summary_members SET members = '\\x00' WHERE shard = 2")
+        async with engine.working():
+            await engine.publish(events[200:], 10)
+            await engine.drained({3})
+            await asyncio.sleep(0.5)  # many tries
+            assert await engine.connection.fetchval("SELECT count(*) FROM dead_letters") == 0
+            await rebuilt(engine)
+            await engine.drained()
+        await engine.check(events)
+
+
 OWN = Rollup(
     metric="quiz.score", event="lesson.progressed", value="duration",
     dimensions=(Dimension("http.route"),), groupings=((), ("http.route",)),
@@ -173,6 +195,19 @@ async def test_a_rebuild_bumps_the_revision_of_every_tenant(redis_url: str, data
         before = await engine.connection.fetchval("SELECT min(revision) FROM tenants")
         await rebuilt(engine)
         assert await engine.connection.fetchval("SELECT min(revision) FROM tenants") > before
+
+
+async def test_a_rebuild_moves_the_token_so_that_a_workers_caches_are_dropped(
+    redis_url: str, database_url: str
+) -> None:
+    async with open_engine(redis_url, database_url) as engine:
+        await engine.publish(generate(9, 20))
+        await engine.drain()
+        known = [await Position.load(engine.connection, shard) for shard in range(4)]
+        await rebuilt(engine, DURATION_METRIC)
+        for position in known:
+            with pytest.raises(FencedError):
+                await position.swap(engine.connection, position)
 
 
 async def test_a_rebuild_that_fails_changes_nothing(redis_url: str, database_url: str) -> None:

@@ -12,6 +12,7 @@ from asyncpg import Record
 from pyroaring import BitMap
 
 from streamgauge.database import Connection
+from streamgauge.errors import ServerError
 from streamgauge.summaries.fold import Group
 from streamgauge.summaries.histogram import Histogram
 from streamgauge.summaries.measures import Measures
@@ -81,7 +82,7 @@ class SummaryRows:
             self.rows[key] = row
 
     async def read(self, connection: Connection, keys: Sequence[RowKey]) -> None:
-        """Fill rows that are open already with what the tables hold of them."""
+        """Fill rows that are open already with what the tables hold of them. Raises ServerError for a damaged row."""
         for grain, query in QUERIES.items():
             chosen = [key for key in keys if key.grain == grain]
             if not chosen:
@@ -89,13 +90,26 @@ class SummaryRows:
             series, buckets = [key.series_id for key in chosen], [key.bucket for key in chosen]
             for found in await connection.fetch(SQL[f"{query}_load"], self.shard, series, buckets):
                 row = self.rows[RowKey(grain, found["series_id"], found["bucket"])]
-                row.measures = stored_measures(found)
+                try:
+                    row.measures = stored_measures(found)
+                except ValueError as error:
+                    raise self._damaged(f"{query}_summary", found) from error
             for found in await connection.fetch(
                 SQL["members_load"], self.shard, grain.encode(), series, buckets
             ):
                 row = self.rows[RowKey(grain, found["series_id"], found["bucket"])]
-                row.measures.members = union(found["parts"])
+                try:
+                    row.measures.members = union(found["parts"])
+                except (ValueError, IndexError) as error:
+                    raise self._damaged("summary_members", found) from error
                 row.parts = found["last"]
+
+    def _damaged(self, table: str, found: Record) -> ServerError:
+        # The server's trouble and not the entries': these must wait for the repair and not become dead letters.
+        where = f"shard {self.shard} series {found['series_id']} bucket {found['bucket']}"
+        return ServerError(
+            f"{table} {where} is damaged: run `streamgauge verify`, then `streamgauge rebuild`"
+        )
 
     async def store(self, connection: Connection) -> int:
         """Write the rows merged into since the last call; returns how many."""
