@@ -1,6 +1,10 @@
 """Everything declared: the domains' event types and rollups, and the one rollup that counts every event by its name."""
 
+from importlib import import_module
+
 from streamgauge.domains.web import declarations as web
+from streamgauge.errors import SettingsError
+from streamgauge.settings import Settings
 from streamgauge.summaries.rollups import ANY, EVENT_NAME, Catalogue, Dimension, Rollup
 
 EVENTS = Rollup(
@@ -8,3 +12,15 @@ EVENTS = Rollup(
 )  # fmt: skip
 
 CATALOGUE = Catalogue(event_types=(web.REQUEST,), rollups=(EVENTS, *web.ROLLUPS))
+
+
+def load_catalogue(settings: Settings) -> Catalogue:
+    """The catalogue that the settings name, `module:name`. Raises SettingsError when there is none."""
+    module, _, name = settings.catalogue.partition(":")
+    try:
+        found = getattr(import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise SettingsError(f"STREAMGAUGE_CATALOGUE is {settings.catalogue!r}: {error}") from error
+    if not isinstance(found, Catalogue):
+        raise SettingsError(f"STREAMGAUGE_CATALOGUE is {settings.catalogue!r}, which is no Catalogue")
+    return found

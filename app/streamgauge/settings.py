@@ -117,6 +117,11 @@ class Settings:
         doc="Bytes of processed entries kept per shard, whatever the lag in seconds says.",
         allowed=(1024 * 1024, 1024**4),
     )
+    catalogue: str = _setting(
+        "streamgauge.catalogue:CATALOGUE",
+        "STREAMGAUGE_CATALOGUE",
+        doc="Where the declared event types and rollups are, as module:name. Yours: CATALOGUE.extended(...).",
+    )
     log_level: str = _setting("info", "STREAMGAUGE_LOG_LEVEL", doc="One of debug, info, warning, error.")
     keyring: Path = _setting(  # noqa: RUF009 - as above
         Path(),

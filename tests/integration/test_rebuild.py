@@ -71,6 +71,10 @@ async def test_broken_summaries_are_right_again_after_a_rebuild(
         await engine.drain()
         await broken(engine)
         await engine.connection.execute("DELETE FROM dimension_values WHERE shard = 2 AND rank % 2 = 0")
+        # A row of no series at all.
+        await engine.connection.execute(
+            "INSERT INTO hourly_summary SELECT shard, 999999, tenant_id, bucket, 1, 0, 0, 0 FROM hourly_summary LIMIT 1"
+        )
         assert (await engine.verified()).differences
         found = await rebuilt(engine)
         assert [each.shard for each in found] == [0, 1, 2, 3]

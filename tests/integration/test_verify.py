@@ -253,6 +253,32 @@ async def test_a_lost_entry_of_the_event_log_is_noticed_by_its_lane(redis_url: s
         assert {"lanes", "outcome_ledger", "hourly_summary", "daily_summary"} <= set(found)
 
 
+async def test_a_deleted_lane_is_named_while_it_is_too_young_to_be_forgotten(
+    redis_url: str, filled_url: str
+) -> None:
+    async with open_engine(redis_url, filled_url, zones={}) as engine:
+        await engine.connection.execute("DELETE FROM lanes WHERE shard = 1")
+        found = differing(await engine.verified())
+        assert set(found) == {"lanes"}
+        assert all(re.search(r"lanes shard 1 lane [0-9a-f]{32} is missing", each) for each in found["lanes"])
+        await engine.connection.execute(
+            "UPDATE event_log SET applied_at = applied_at - interval '9 days' WHERE shard = 1"
+        )
+        assert "lanes" not in differing(await engine.verified())
+
+
+@pytest.mark.parametrize("bound", ["first_at", "last_at"])
+async def test_the_times_that_event_queries_skip_by_are_compared(
+    redis_url: str, filled_url: str, bound: str
+) -> None:
+    async with open_engine(redis_url, filled_url, zones={}) as engine:
+        change = f"UPDATE event_log SET {bound} = {bound} + interval '1 second' WHERE shard = 0 AND first = 0"
+        await engine.connection.execute(change)
+        ((table, (difference,)),) = differing(await engine.verified()).items()
+        assert table == "event_log"
+        assert "its events lie between" in difference
+
+
 async def test_the_result_is_kept_for_the_tenants(redis_url: str, filled_url: str) -> None:
     async with open_engine(redis_url, filled_url, zones={}) as engine:
         await engine.verified()

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from streamgauge.catalogue import CATALOGUE
+from streamgauge.catalogue import load_catalogue
 from streamgauge.database import open_connection
 from streamgauge.errors import InputError
 from streamgauge.read.answer import answer
@@ -28,8 +28,9 @@ async def query(
     Example: streamgauge query '{"tenant": "shop", "metrics": ["requests"], "date_range": "7d", "dimensions": ["time:day"]}'
     """
     question = read_question(text)
-    parse_query(question, CATALOGUE)  # a mistake is told before any server is started for it
     settings = session.settings()
+    catalogue = load_catalogue(settings)
+    parse_query(question, catalogue)  # a mistake is told before any server is started for it
     async with session.servers(settings) as endpoints:
         connection = await open_connection(endpoints.database_url, application_name=APPLICATION_NAME)
         try:
@@ -38,6 +39,7 @@ async def query(
                 question,
                 cardinality_limit=settings.cardinality_limit,
                 max_lateness=timedelta(days=settings.max_lateness_days),
+                catalogue=catalogue,
             )
         finally:
             await connection.close()

@@ -15,6 +15,7 @@ async def rebuild(
     ] = None,
 ) -> None:
     """Recompute summaries from the event log, one shard at a time, while the workers go on with the others."""
+    from streamgauge.catalogue import load_catalogue as catalogue
     from streamgauge.database import open_connection
     from streamgauge.errors import FencedError
     from streamgauge_workers.rebuild import rebuild as fill
@@ -26,7 +27,9 @@ async def rebuild(
         try:
             for attempt in range(1, TRIES + 1):
                 try:
-                    rebuilt = await fill(connection, aside, rollups or [], settings.cardinality_limit)
+                    rebuilt = await fill(
+                        connection, aside, rollups or [], settings.cardinality_limit, catalogue(settings)
+                    )
                     break
                 except FencedError:
                     if attempt == TRIES:

@@ -1,5 +1,6 @@
 """`streamgauge verify`: prove the tables from the event log."""
 
+from datetime import timedelta
 from typing import Annotated
 
 import typer
@@ -19,7 +20,7 @@ async def verify(
     Says which range the log covers and how each table fared. Exits with 1, naming the rows, when anything differs. Reads one
     snapshot: the pipeline may go on meanwhile.
     """
-    from streamgauge.catalogue import CATALOGUE
+    from streamgauge.catalogue import load_catalogue as catalogue
     from streamgauge.database import open_connection
     from streamgauge_workers.verify import verify as compare
 
@@ -27,7 +28,8 @@ async def verify(
     async with session.servers(settings) as endpoints:
         connection = await open_connection(endpoints.database_url)
         try:
-            result = await compare(connection, CATALOGUE, settings.cardinality_limit)
+            lateness = timedelta(days=settings.max_lateness_days)
+            result = await compare(connection, catalogue(settings), settings.cardinality_limit, lateness)
         finally:
             await connection.close()
     print(f"event log: {result.entries:,} entries, {result.events:,} events")

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 import numpy as np
 
 from streamgauge.database import Connection
+from streamgauge.errors import FencedError
 from streamgauge.table import Mask, Table
 from streamgauge_workers.queries import SQL
 
@@ -55,7 +56,9 @@ class EventKeys:
         return found
 
     async def store(self, connection: Connection, table: Table, applied: Mask, now: datetime) -> None:
-        """Remember the keys of the applied rows."""
+        """Remember the keys of the applied rows. Raises FencedError when another shard was faster with one of them."""
         keys = [key for row, key in zip(table.key_rows.tolist(), table.keys, strict=True) if applied[row]]
         if keys:
-            await connection.execute(SQL["keys_store"], self.shard, self.period(now), keys)
+            stored = await connection.fetch(SQL["keys_store"], self.shard, self.period(now), keys)
+            if len(stored) != len(keys):
+                raise FencedError("another shard applied one of these keys meanwhile")

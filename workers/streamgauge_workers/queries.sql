@@ -75,8 +75,9 @@ ON CONFLICT (tenant_id, pseudonym) DO NOTHING RETURNING actor_id
 -- keys_known: which of these event ids were applied in the periods still remembered
 SELECT event_id FROM event_keys WHERE event_id = ANY($1::bytea[]) AND period >= $2
 
--- keys_store: remember event ids
-INSERT INTO event_keys (period, shard, event_id) SELECT $2, $1, id FROM unnest($3::bytea[]) AS id
+-- keys_store: remember event ids; returns fewer rows when another shard applied one of them meanwhile
+INSERT INTO event_keys (period, shard, event_id) SELECT $2, $1, id FROM unnest($3::bytea[]) AS id ORDER BY id
+ON CONFLICT DO NOTHING RETURNING period
 
 -- admissions_load: admitted dimension values of these tenants' days
 SELECT v.tenant_id, v.dimension, extract(epoch FROM v.day)::bigint AS day, v.rank, v.value FROM dimension_values v
@@ -226,7 +227,8 @@ SELECT shard, series_id, grain, extract(epoch FROM bucket)::bigint AS bucket, me
 SELECT tenant_id, dimension, extract(epoch FROM day)::bigint AS day, rank, value FROM dimension_values WHERE tenant_id = ANY($1::int[])
 
 -- log: the event log, in an order that does not depend on when it was written
-SELECT applied_day, shard, lane, first, n, applied_at, outcomes, digest, payload FROM event_log ORDER BY shard, lane, first
+SELECT applied_day, shard, lane, first, n, applied_at, first_at, last_at, outcomes, digest, payload
+FROM event_log ORDER BY shard, lane, first
 
 -- log_of_shard: one shard's event log
 SELECT applied_day, shard, lane, first, n, applied_at, outcomes, digest, payload FROM event_log WHERE shard = $1 ORDER BY applied_day, lane, first
@@ -250,6 +252,10 @@ SELECT shard, lane, number, events FROM dead_letters WHERE event IS NULL AND lan
 -- lanes_done: what every lane has done
 SELECT shard, lane, done FROM lanes
 
+-- lanes_unforgettable: lanes of the log that have no row though they are too young to have been forgotten
+SELECT shard, lane FROM event_log WHERE NOT EXISTS (SELECT FROM lanes l WHERE l.shard = event_log.shard AND l.lane = event_log.lane)
+GROUP BY shard, lane HAVING max(applied_at) > now() - $1::interval
+
 -- positions: how far every shard is
 SELECT shard, epoch, position_ms, position_seq FROM shards ORDER BY shard
 
@@ -257,14 +263,17 @@ SELECT shard, epoch, position_ms, position_seq FROM shards ORDER BY shard
 INSERT INTO verifications (tenant_id, revision, first_day, last_day, positions, differences)
 SELECT tenant_id, revision, $2, $3, $4, $5 FROM tenants WHERE tenant_id = $1
 
--- rebuild_hourly: drop a metric's hourly rows of a shard
-DELETE FROM hourly_summary r USING series s WHERE r.shard = $1 AND s.shard = $1 AND s.series_id = r.series_id AND s.metric = ANY($2::text[])
+-- rebuild_hourly: drop a shard's hourly rows of these metrics, or all of them without any
+DELETE FROM hourly_summary r WHERE r.shard = $1 AND ($2::text[] IS NULL OR EXISTS (
+    SELECT FROM series s WHERE s.shard = $1 AND s.series_id = r.series_id AND s.metric = ANY($2::text[])))
 
--- rebuild_daily: drop a metric's daily rows of a shard
-DELETE FROM daily_summary r USING series s WHERE r.shard = $1 AND s.shard = $1 AND s.series_id = r.series_id AND s.metric = ANY($2::text[])
+-- rebuild_daily: drop a shard's daily rows of these metrics, or all of them without any
+DELETE FROM daily_summary r WHERE r.shard = $1 AND ($2::text[] IS NULL OR EXISTS (
+    SELECT FROM series s WHERE s.shard = $1 AND s.series_id = r.series_id AND s.metric = ANY($2::text[])))
 
--- rebuild_members: drop a metric's sets of a shard
-DELETE FROM summary_members r USING series s WHERE r.shard = $1 AND s.shard = $1 AND s.series_id = r.series_id AND s.metric = ANY($2::text[])
+-- rebuild_members: drop a shard's sets of these metrics, or all of them without any
+DELETE FROM summary_members r WHERE r.shard = $1 AND ($2::text[] IS NULL OR EXISTS (
+    SELECT FROM series s WHERE s.shard = $1 AND s.series_id = r.series_id AND s.metric = ANY($2::text[])))
 
 -- rebuild_admissions: forget which dimension values a shard admitted
 DELETE FROM dimension_values WHERE shard = $1

@@ -62,7 +62,7 @@ async def _rebuild_shard(
         await position.swap(connection, position)
         names = [rollup.metric for rollup in catalogue.rollups]
         for query in ("rebuild_hourly", "rebuild_daily", "rebuild_members"):
-            await connection.execute(SQL[query], shard, names)
+            await connection.execute(SQL[query], shard, None if everything else names)
         if everything:
             # Admission may be decided anew only when every row that depends on it goes.
             await connection.execute(SQL["rebuild_admissions"], shard)

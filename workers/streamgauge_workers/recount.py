@@ -112,6 +112,13 @@ async def _tables(connection: Connection, tenants: Tenants, found: Recount | Non
 def _account(found: Recount, row: asyncpg.Record, table: Table, outcomes: Outcomes, tenants: Tenants) -> None:
     found.entries += 1
     found.events += table.n
+    earliest, latest = (
+        event_log.instant(int(at)) for at in (table.occurred_at.min(), table.occurred_at.max())
+    )
+    if (row["first_at"], row["last_at"]) != (earliest, latest):
+        found.damaged.append(
+            f"{name_of(row)}: its events lie between {earliest} and {latest}, its row says otherwise"
+        )
     found.done.setdefault((row["shard"], row["lane"]), Ranges()).add(row["first"], row["first"] + row["n"])
     hour = row["applied_at"].replace(minute=0, second=0, microsecond=0)
     for code, name in enumerate(table.tenant.values):

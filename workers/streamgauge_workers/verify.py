@@ -6,7 +6,7 @@ What is compared is one snapshot, so the pipeline may go on meanwhile. Every dif
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import orjson
 from asyncpg import Record
@@ -54,8 +54,13 @@ class Verification:
         return [difference for table in self.tables for difference in table.differences]
 
 
-async def verify(connection: Connection, catalogue: Catalogue, limit: int) -> Verification:
-    """Compare every table with the event log and remember the outcome for the tenants (`verifications`)."""
+async def verify(
+    connection: Connection, catalogue: Catalogue, limit: int, max_lateness: timedelta = timedelta(days=7)
+) -> Verification:
+    """Compare every table with the event log and remember the outcome for the tenants (`verifications`).
+
+    `limit` and `max_lateness` are the workers' settings: values kept per dimension and day, and how late an event may come.
+    """
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         tenants = Tenants()
         await tenants.load(connection)
@@ -77,7 +82,7 @@ async def verify(connection: Connection, catalogue: Catalogue, limit: int) -> Ve
             *_compare_summaries(expected.rows, stored, tenants),
             _compare_actors(expected, actors),
             await _compare_ledger(connection, expected),
-            await _compare_lanes(connection, expected),
+            await _compare_lanes(connection, expected, max_lateness),
         ]
     result = Verification(
         expected.entries,
@@ -160,7 +165,7 @@ async def _compare_ledger(connection: Connection, expected: Recount) -> Compared
     return compared
 
 
-async def _compare_lanes(connection: Connection, expected: Recount) -> Compared:
+async def _compare_lanes(connection: Connection, expected: Recount, max_lateness: timedelta) -> Compared:
     """What lanes have done is what the log and the dead letters hold of them; forgotten lanes have no row any more."""
     done = {key: ranges.copy() for key, ranges in expected.done.items()}
     for row in await connection.fetch(SQL["dead_numbers"]):
@@ -175,6 +180,9 @@ async def _compare_lanes(connection: Connection, expected: Recount) -> Compared:
         if have != want:
             name = f"lanes shard {row['shard']} lane {row['lane'].hex()}"
             compared.differences.append(f"{name}: done is {list(have)}, the event log holds {list(want)}")
+    for row in await connection.fetch(SQL["lanes_unforgettable"], max_lateness):
+        name = f"lanes shard {row['shard']} lane {row['lane'].hex()}"
+        compared.differences.append(f"{name} is missing, and too young to have been forgotten")
     return compared
 
 

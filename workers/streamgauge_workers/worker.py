@@ -4,7 +4,7 @@ import asyncio
 
 import structlog
 
-from streamgauge.catalogue import CATALOGUE
+from streamgauge.catalogue import CATALOGUE, load_catalogue
 from streamgauge.database import Pool, open_pool
 from streamgauge.redis_stream import RedisStream
 from streamgauge.settings import Settings
@@ -105,4 +105,4 @@ async def open_worker(
         database_url, 2 * settings.shards + 2, synchronous_commit="off", lock_timeout="60s"
     )
     stream = RedisStream(redis_url, settings.stream_prefix, GENERATION, settings.shards)
-    return Worker(stream, pool, settings), pool, stream
+    return Worker(stream, pool, settings, load_catalogue(settings)), pool, stream
