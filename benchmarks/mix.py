@@ -9,7 +9,6 @@ from streamgauge.event import Event
 
 ROUTES, ACTORS, TENANTS, OTHERS = 60, 20_000, 3, 20
 STATUSES = [200] * 94 + [304, 304, 404, 404, 422, 500]
-SPREAD_US = 2 * 3_600 * 1_000_000  # events are spread over the last two hours
 
 
 def tenant(number: int) -> str:
@@ -17,13 +16,13 @@ def tenant(number: int) -> str:
     return f"bench-{number}"
 
 
-def events(count: int, now_us: int, seed: int = 1) -> Iterator[Event]:
-    """`count` events before `now_us`."""
+def events(count: int, now_us: int, spread: int, seed: int = 1) -> Iterator[Event]:
+    """`count` events of the last `spread` seconds before `now_us`."""
     chance = random.Random(seed)
     actors = [b"\x01" + chance.randbytes(16) for _ in range(ACTORS)]
     for _ in range(count):
         actor = chance.choice(actors)
-        at = now_us - chance.randrange(SPREAD_US)
+        at = now_us - chance.randrange(spread * 1_000_000)
         owner = tenant(actor[1] % TENANTS)
         if chance.random() < 0.7:
             yield _request(chance, at, owner, actor)

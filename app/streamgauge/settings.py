@@ -93,10 +93,10 @@ class Settings:
         allowed=(1, 100_000),
     )
     batch_events: int = _setting(
-        20_000,
+        32_000,
         "STREAMGAUGE_BATCH_EVENTS",
         doc="Most events a worker puts into one transaction.",
-        allowed=(1, 1_000_000),
+        allowed=(1, 32_768),
     )
     lease_seconds: int = _setting(
         5,
