@@ -20,6 +20,7 @@ from streamgauge.errors import InputError, SettingsError, StreamgaugeError
 from streamgauge_cli import session
 
 INTERRUPTED = 130
+SERVER_LIBRARIES = ("asyncpg", "redis")
 
 
 class Entry(NamedTuple):
@@ -89,6 +90,16 @@ def main() -> None:
         sys.exit(2 if isinstance(error, InputError | SettingsError) else 1)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
+    except Exception as error:
+        if type(error).__module__.partition(".")[0] not in SERVER_LIBRARIES:
+            raise
+        # A server that goes away meanwhile: no defect of ours to show a trace of. Their modules are not imported for this.
+        told = f"{type(error).__name__}: {str(error)[:300]}"
+        print(
+            f"streamgauge: a server failed meanwhile ({told}); see `streamgauge doctor`, then try again",
+            file=sys.stderr,
+        )
+        sys.exit(1)
 
 
 def _options(

@@ -116,9 +116,7 @@ class LocalPostgres:
 
     def failure(self) -> str | None:
         """How it ended, when it did without being asked; None while it runs."""
-        if self._process is None or self._process.exit_code is None:
-            return None
-        return f"PostgreSQL ended with exit code {self._process.exit_code}:\n{self._process.output()}"
+        return None if self._process is None else self._process.ending("PostgreSQL")
 
     async def _start_with(self, program: Program, who: str) -> None:
         self._prepare_socket_dir(who)

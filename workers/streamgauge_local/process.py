@@ -1,6 +1,7 @@
 """Processes of ours: starting them tied to us, stopping them, and finding those a predecessor left."""
 
 import asyncio
+import errno
 import os
 import signal
 import subprocess
@@ -60,6 +61,19 @@ class Process:
     def output(self, lines: int = 15) -> str:
         """The last lines it wrote."""
         return logs.tail(self._log, lines, self._log_start)
+
+    def ending(self, shown: str) -> str | None:
+        """What to tell people about the end of what they know as `shown`; None while it runs."""
+        if self.exit_code is None:
+            return None
+        written = self.output()
+        hint = ""
+        if os.strerror(errno.ENOSPC) in self.output(lines=200):
+            hint = (
+                f" because the disk of {self._log.parent} is full. What was acknowledged is safe: free some space and start again, "
+                "or give --data-dir on another disk"
+            )
+        return f"{shown} ended with exit code {self.exit_code}{hint}:\n{written}"
 
     def send(self, number: signal.Signals) -> None:
         """Send a signal; nothing happens when it has ended."""

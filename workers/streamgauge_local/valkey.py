@@ -81,9 +81,7 @@ class LocalValkey:
 
     def failure(self) -> str | None:
         """How it ended, when it did without being asked; None while it runs."""
-        if self._process is None or self._process.exit_code is None:
-            return None
-        return f"Valkey ended with exit code {self._process.exit_code}:\n{self._process.output()}"
+        return None if self._process is None else self._process.ending("Valkey")
 
     async def _start_with(self, program: Program) -> None:
         logs.rotate(self._log)

@@ -62,6 +62,30 @@ def test_an_error_made_on_purpose_is_a_message_and_an_exit_code(
     assert capsys.readouterr().err == "streamgauge: bad\n"
 
 
+@pytest.mark.parametrize("module", ["asyncpg.exceptions._base", "redis.exceptions"])
+def test_a_server_that_fails_meanwhile_is_a_line_and_no_trace(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], module: str
+) -> None:
+    def verify() -> None:
+        raise type("InterfaceError", (Exception,), {"__module__": module})("connection is closed")
+
+    put_in_place(monkeypatch, "verify", verify)
+    assert run(monkeypatch, "verify") == 1
+    told = capsys.readouterr().err
+    assert told.startswith("streamgauge: a server failed meanwhile (InterfaceError: connection is closed)")
+    assert told.count("\n") == 1
+
+
+def test_a_defect_of_ours_keeps_its_trace(monkeypatch: pytest.MonkeyPatch) -> None:
+    def verify() -> None:
+        raise ZeroDivisionError
+
+    put_in_place(monkeypatch, "verify", verify)
+    monkeypatch.setattr(sys, "argv", ["streamgauge", "verify"])
+    with pytest.raises(ZeroDivisionError):
+        main.main()
+
+
 def test_ctrl_c_ends_quietly_with_130(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
