@@ -16,7 +16,8 @@ def identities_for(data_dir: Path) -> list[str]:
     containers) an unprivileged user.
     """
     if os.geteuid() != 0:
-        return [tether.SAME]
+        # A user without a name (`docker run --user 1234`) gets one in a user namespace.
+        return [tether.SAME if _has_name(os.geteuid()) else tether.NAMESPACE]
     if data_dir.exists() and (owner := data_dir.stat()).st_uid != 0:
         return [f"{owner.st_uid}:{owner.st_gid}"]
     return [tether.NAMESPACE, *(entry for name in _UNPRIVILEGED if (entry := _entry_of(name)))]
@@ -25,7 +26,7 @@ def identities_for(data_dir: Path) -> list[str]:
 def describe(identity: str) -> str:
     """The identity in words, for messages."""
     if identity in (tether.SAME, tether.NAMESPACE):
-        return "this user" if identity == tether.SAME else "root in a user namespace"
+        return "this user" if identity == tether.SAME else "this user in a user namespace"
     user = int(identity.split(":")[0])
     try:
         return f"user {pwd.getpwuid(user).pw_name}"
@@ -57,6 +58,13 @@ def closed_directory(path: Path, identity: str) -> Path | None:
         if not (status.st_mode >> shift) & 0o1:
             return directory
     return None
+
+
+def _has_name(user: int) -> bool:
+    try:
+        return bool(pwd.getpwuid(user).pw_name)
+    except KeyError:
+        return False
 
 
 def _entry_of(name: str) -> str | None:

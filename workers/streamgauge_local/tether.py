@@ -18,6 +18,7 @@ IDENTITY is who the program runs as. PostgreSQL refuses to run as root, and ther
 
 import ctypes
 import os
+import pwd
 import signal
 import sys
 import time
@@ -30,7 +31,6 @@ NAMESPACE = "namespace"
 PARENT_GONE, CANNOT_EXECUTE, CANNOT_CHANGE_IDENTITY = 125, 126, 124
 _PR_SET_PDEATHSIG = 1
 _CLONE_NEWUSER = 0x10000000
-_INNER_ID = 1000
 
 
 def command(program: Sequence[str], death_signal: signal.Signals, identity: str = SAME) -> list[str]:
@@ -48,8 +48,9 @@ def change_identity(identity: str) -> None:
         user, group = os.geteuid(), os.getegid()
         _call("unshare", _CLONE_NEWUSER)
         Path("/proc/self/setgroups").write_text("deny")
-        Path("/proc/self/uid_map").write_text(f"{_INNER_ID} {user} 1")
-        Path("/proc/self/gid_map").write_text(f"{_INNER_ID} {group} 1")
+        inner = _named_user()
+        Path("/proc/self/uid_map").write_text(f"{inner} {user} 1")
+        Path("/proc/self/gid_map").write_text(f"{inner} {group} 1")
         return
     user, group = (int(number) for number in identity.split(":"))
     os.setgroups([])
@@ -94,6 +95,11 @@ def is_alive(pid: int) -> bool:
     except PermissionError:
         return True
     return True
+
+
+def _named_user() -> int:
+    """A user other than root that has a name, since initdb wants to know its own; what it owns outside stays the same."""
+    return next((entry.pw_uid for entry in pwd.getpwall() if entry.pw_uid), 1000)
 
 
 def _call(name: str, *arguments: int) -> None:
