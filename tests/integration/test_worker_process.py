@@ -15,9 +15,12 @@ import redis
 from prometheus_client.parser import text_string_to_metric_families
 
 from streamgauge.capture.publisher import Publisher
+from streamgauge.catalogue import CATALOGUE
 from streamgauge.event import Event, Value
 from streamgauge.frame import freeze
 from streamgauge.redis_stream import RedisStream
+from streamgauge.settings import Settings
+from streamgauge_workers.verify import verify
 from tests.integration.program import PATIENCE, Program, fetch, free_port, given
 
 SHARDS = 6  # two for each of three workers
@@ -129,6 +132,10 @@ async def exact(site: Site) -> None:
     ]  # fmt: skip
     assert await site.counted() == (site.sent, site.sent)
     assert await site.connection.fetchval("SELECT sum(n) FROM event_log") == site.sent
+    # Row by row, sets and histograms included: what one process would have made of the same log.
+    found = await verify(site.connection, CATALOGUE, Settings().cardinality_limit)
+    assert found.differences == []
+    assert found.events == site.sent
 
 
 async def test_a_worker_applies_what_was_published_and_its_metrics_tell(site: Site) -> None:
