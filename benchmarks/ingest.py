@@ -34,11 +34,12 @@ from streamgauge_migrations import migrate
 from streamgauge_workers.applier import Applier
 from streamgauge_workers.position import Position
 from streamgauge_workers.queries import SQL
+from streamgauge_workers.summary_rows import GRAINS
 from streamgauge_workers.tenants import Tenants
 from streamgauge_workers.worker import GENERATION
 
 BATCH = 500  # events per stream entry
-WRITES = {SQL[name] for name in ("hourly_store", "daily_store", "members_store")}
+WRITES = {SQL["members_store"], *(SQL["summary_store"].format(grain=grain) for grain in GRAINS.values())}
 RESULT = Path(__file__).parent / "results" / "ingest.json"
 
 

@@ -27,11 +27,16 @@ async def open_connection(database_url: str, **settings: str) -> Connection:
         ) from error
 
 
-async def open_pool(database_url: str, size: int, **settings: str) -> Pool:
-    """A pool of up to `size` connections. Raises ServerError as `open_connection` does."""
+async def open_pool(database_url: str, size: int, patience: float = 30.0, **settings: str) -> Pool:
+    """A pool of up to `size` connections; a statement may take `patience` seconds. Raises ServerError as `open_connection` does."""
     try:
         return await asyncpg.create_pool(
-            database_url, min_size=1, max_size=size, server_settings=SETTINGS | settings, timeout=10
+            database_url,
+            min_size=1,
+            max_size=size,
+            server_settings=SETTINGS | settings,
+            timeout=10,
+            command_timeout=patience,
         )
     except UNREACHABLE as error:
         raise ServerError(

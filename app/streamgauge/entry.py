@@ -22,7 +22,10 @@ from streamgauge.errors import InputError, NewerFrameError
 VERSION = 1
 LANE_BYTES = 16
 #: Numbers of a lane stay below this: they are `int8` in PostgreSQL.
-NUMBER_LIMIT = 2**63
+NUMBER_LIMIT = 2**53
+#: A batch fits one fold and one transaction.
+MOST_EVENTS = 32_768
+MOST_REASONS, LONGEST_REASON = 64, 64  # of an announcement's drops
 
 _HEADER, _PAYLOAD = b"h", b"p"
 _BATCH, _ANNOUNCEMENT = 1, 2
@@ -76,7 +79,7 @@ class Batch:
     def __post_init__(self) -> None:
         _check_lane(self.lane, self.born, self.generation)
         _check_range("first", self.first, 0, NUMBER_LIMIT - 2**32)
-        _check_range("n", self.n, 1, 2**32)
+        _check_range("n", self.n, 1, MOST_EVENTS + 1)
 
     @property
     def end(self) -> int:
@@ -101,7 +104,13 @@ class Announcement:
     def __post_init__(self) -> None:
         _check_lane(self.lane, self.born, self.generation)
         _check_range("end", self.end, 0, NUMBER_LIMIT)
+        if len(self.drops) > MOST_REASONS:
+            raise InputError(f"drops has {len(self.drops)} reasons, may have {MOST_REASONS}", "drops")
         for reason, count in self.drops.items():
+            if not (reason.isprintable() and 0 < len(reason) <= LONGEST_REASON):
+                raise InputError(
+                    f"a reason in drops is not 1 to {LONGEST_REASON} printable characters", "drops"
+                )
             _check_range(f"drops[{reason!r}]", count, 0, NUMBER_LIMIT)
 
 

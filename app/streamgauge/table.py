@@ -87,7 +87,8 @@ class Table:
                 properties[name] = column.dictionary[value] if column.dictionary is not None else value
                 if kind == "b":
                     properties[name] = bool(value)
-        key = dict(zip(self.key_rows.tolist(), self.keys, strict=True)).get(row)
+        at = int(np.searchsorted(self.key_rows, row))
+        key = self.keys[at] if at < len(self.keys) and self.key_rows[at] == row else None
 
         def label(labels: Labels) -> Any:
             code = int(labels.codes[row])
@@ -131,7 +132,7 @@ def thaw(payload: bytes) -> Table:
         size = int.from_bytes(payload[1:5], "little")
         header = orjson.loads(payload[5 : 5 + size])
         return _read(header, _Cursor(payload, 5 + size))
-    except (ValueError, KeyError, TypeError, IndexError, json.JSONDecodeError) as error:
+    except (ValueError, KeyError, TypeError, IndexError, OverflowError, json.JSONDecodeError) as error:
         raise FrameError(f"not a whole frame: {error}") from error
 
 
@@ -153,12 +154,16 @@ def _read(header: dict[str, Any], cursor: _Cursor) -> Table:
     columns = {(entry[0], entry[1]): _column(entry, n, cursor) for entry in header["columns"]}
     if cursor.offset != len(cursor.payload) or (len(key_rows) and int(key_rows.max()) >= n):
         raise ValueError("its columns do not add up to its length")
+    if (key_rows[1:] <= key_rows[:-1]).any():
+        raise ValueError("its keys are out of order")
     return Table(n, occurred_at, name, tenant, source, actor, session, group, device, key_rows, keys, columns)
 
 
 def _texts(values: list[str]) -> list[str]:
     if type(values) is not list or not {type(value) for value in values} <= {str}:
         raise ValueError("a dictionary holds something else than texts")
+    if len(set(values)) != len(values):
+        raise ValueError("a dictionary holds a text twice")
     return values
 
 

@@ -15,6 +15,12 @@ CREATE TABLE tenants (
     cardinality_key bytea NOT NULL DEFAULT uuid_send(gen_random_uuid())
 );
 
+-- Settings that all workers of a database have to agree on, because what is stored depends on them.
+CREATE TABLE installation (
+    name  text PRIMARY KEY,
+    value text NOT NULL
+);
+
 CREATE TABLE tenant_time_zones (
     tenant_id      int NOT NULL REFERENCES tenants ON DELETE CASCADE,
     effective_from timestamptz NOT NULL DEFAULT '-infinity',

@@ -225,7 +225,7 @@ async def test_a_backlog_that_nobody_reads_is_a_lag_that_does_not_move(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("streamgauge_workers.diagnosis.snapshot.BETWEEN", 0.05)
-    monkeypatch.setattr("streamgauge_workers.diagnosis.checks.LAG_FINE", 0.01)
+    monkeypatch.setattr("streamgauge_workers.diagnosis.pipeline.LAG_FINE", 0.01)
     await connection.execute(
         "INSERT INTO shards (shard, generation, number) SELECT n, 0, n FROM generate_series(0, 3) n"
     )

@@ -12,9 +12,11 @@ from streamgauge.logs import printable
 from streamgauge.settings import Settings
 from streamgauge_cli import session
 from streamgauge_local.ownership import Ownership
-from streamgauge_workers.diagnosis.checks import disk, examine, keys, megabytes, settings
+from streamgauge_workers.diagnosis.checks import examine
 from streamgauge_workers.diagnosis.findings import Finding, problem
+from streamgauge_workers.diagnosis.machine import disk, keys, settings
 from streamgauge_workers.diagnosis.snapshot import NOT_RUNNING, Snapshot, look_at_machine, take
+from streamgauge_workers.diagnosis.wording import megabytes
 
 MARKS = {"ok": "ok      ", "warning": "WARNING ", "problem": "PROBLEM "}
 

@@ -1,20 +1,18 @@
 """A worker for as long as a command runs: the ones that are there, or one of our own in this process."""
 
 import asyncio
-import sys
 import time
 from types import TracebackType
 from typing import Self
 
 import structlog
 
+from streamgauge import logs
 from streamgauge.database import Connection, Pool
 from streamgauge.settings import Settings
 from streamgauge.stream import StreamPort
 from streamgauge_imports.queries import SQL
 from streamgauge_workers.worker import Worker, open_worker
-
-WARNING = 30
 
 
 class Attendance:
@@ -45,11 +43,8 @@ class Attendance:
 
     async def _start(self) -> None:
         if not structlog.is_configured():
-            # Standard output is for the command's result.
-            structlog.configure(
-                logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-                wrapper_class=structlog.make_filtering_bound_logger(WARNING),
-            )
+            # To standard error: standard output is for the command's result.
+            logs.configure("warning")
         self._own = await open_worker(self._settings, *self._urls)
         self._task = asyncio.create_task(self._own[0].run(), name="worker")
 

@@ -22,6 +22,8 @@ from streamgauge.table import Labels, Mask, Table
 
 LONGEST_TEXT = 2_048  # bytes of UTF-8: an admitted dimension value has to fit a row of an index
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+#: A day after the calendar's first instant, so that its local day lies within the calendar in every zone.
+FIRST_ACCEPTED = (FIRST_SECOND + 86_400) * 1_000_000
 AHEAD = timedelta(minutes=5)  # how far a producer's clock may run ahead of PostgreSQL's
 
 
@@ -41,7 +43,7 @@ def judge(
     at = table.occurred_at
     outcomes[(at < now_us - max_lateness // timedelta(microseconds=1)) & ~trusted] = LATE
     outcomes[at > now_us + AHEAD // timedelta(microseconds=1)] = FUTURE
-    outcomes[(at < FIRST_SECOND * 1_000_000) | (at >= END_SECOND * 1_000_000)] = INVALID_TIME
+    outcomes[(at < FIRST_ACCEPTED) | (at >= END_SECOND * 1_000_000)] = INVALID_TIME
     outcomes[_bad_values(table, catalogue)] = INVALID_VALUE
     outcomes[_bad_texts(table)] = INVALID_TEXT
     unknown = [name not in tenants for name in table.tenant.values]
@@ -67,7 +69,7 @@ def _bad_values(table: Table, catalogue: Catalogue) -> Mask:
 def _bad_texts(table: Table) -> Mask:
     """Rows with a text that PostgreSQL cannot store or no index row can hold."""
     bad = np.zeros(table.n, np.bool_)
-    for labels in (table.name, table.tenant, table.session, table.group, table.device):
+    for labels in (table.name, table.tenant, table.source, table.session, table.group, table.device):
         bad |= _bad_codes(labels)
     for (name, _), column in table.columns.items():
         if _is_bad(name):

@@ -6,7 +6,7 @@ the way is kept in caches that belong to the token; after any error the applier 
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -109,12 +109,21 @@ class Applier:
             if poison is not None:
                 letters += [dead_letters.of_batch(batch, "poison", poison) for _, batch in verdict.fresh]
                 verdict.fresh.clear()
+                verdict.drops.clear()
+            if not may_rescan:
+                self._keep_scanned(verdict)
             await self._apply_batches(connection, aside, verdict, letters, now, at, done)
             await self.lanes.store(connection, verdict)
             if verdict.rescan and may_rescan:
                 assert moved.history is not None  # noqa: S101 - entries were read, so there was a history
                 done.position, _ = await moved.swap(connection, moved.rewound(moved.history))
         return done
+
+    def _keep_scanned(self, verdict: Verdict) -> None:
+        """A hole that the stream is not read again for now is to be looked for later (rule P11)."""
+        for lane, state in verdict.lanes.items():
+            known = self.lanes.known.get(lane)
+            state.scanned = 0 if known is None else min(known.scanned, state.scanned)
 
     async def _judge(self, connection: Connection, entries: Sequence[Entry], now: datetime) -> Verdict:
         lanes = await self.lanes.load(connection, entries)
@@ -151,14 +160,17 @@ class Applier:
             trusted = np.repeat(
                 [verdict.lanes[batch.lane].trusted for batch in readable], [batch.n for batch in readable]
             )
-            outcomes = await self._outcomes(connection, table, trusted, now)
-            tenant_ids = np.array([self._tenant_id(name) for name in table.tenant.values])[table.tenant.codes]
+            # Another shard may read the tenants anew meanwhile: what is decided by these is entered for these.
+            tenants = self.tenants.by_name
+            outcomes = await self._outcomes(connection, table, trusted, tenants, now)
+            known = {name: tenant.scope.tenant_id for name, tenant in tenants.items()}
+            tenant_ids = np.array([known.get(name, 0) for name in table.tenant.values])[table.tenant.codes]
             logged = []
             for batch, part, start in zip(
                 readable, tables, np.cumsum([0] + [part.n for part in tables]), strict=False
             ):
                 decided = outcomes[start : start + part.n]
-                ids = [self._tenant_id(name) for name in part.tenant.values]
+                ids = [known.get(name, 0) for name in part.tenant.values]
                 logged.append(Logged(batch, part, ids, decided))
                 letters += _refused(batch, part, ids, decided)
             await self.log.store(connection, logged, now)
@@ -167,11 +179,11 @@ class Applier:
                 done.rows = await self.summariser.add(connection, aside, applied)
                 done.newest_at = int(applied.occurred_at.max())
             for code in np.unique(outcomes).tolist():
-                tenants, found = np.unique(tenant_ids[outcomes == code], return_counts=True)
+                owners, found = np.unique(tenant_ids[outcomes == code], return_counts=True)
                 counts.update(
                     {
                         (tenant, CODES[code]): count
-                        for tenant, count in zip(tenants.tolist(), found.tolist(), strict=True)
+                        for tenant, count in zip(owners.tolist(), found.tolist(), strict=True)
                     }
                 )
         # Entries that could not be read belong to no known tenant; a dead letter kept before is not counted again.
@@ -186,18 +198,15 @@ class Applier:
         connection: Connection,
         table: Table,
         trusted: np.ndarray[tuple[int], np.dtype[np.bool_]],
+        tenants: Container[str],
         now: datetime,
     ) -> Outcomes:
-        outcomes = judge_events(table, trusted, self.tenants.by_name, self.catalogue, now, self.max_lateness)
+        outcomes = judge_events(table, trusted, tenants, self.catalogue, now, self.max_lateness)
         timely = outcomes == APPLIED
         repeated = await self.keys.repeated(connection, table, timely, now)
         outcomes[repeated] = REPEATED_KEY
         await self.keys.store(connection, table, timely & ~repeated, now)
         return outcomes
-
-    def _tenant_id(self, name: str) -> int:
-        tenant = self.tenants.by_name.get(name)
-        return 0 if tenant is None else tenant.scope.tenant_id
 
     async def _enter(
         self, connection: Connection, counts: Counter[tuple[int, Outcome]], done: Applied

@@ -22,7 +22,7 @@ from streamgauge.summaries.measures import Measures
 from streamgauge.summaries.rollups import OTHER, Catalogue
 from streamgauge_workers.admissions import Cell
 from streamgauge_workers.queries import SQL
-from streamgauge_workers.summary_rows import QUERIES, Grain, stored_measures, union
+from streamgauge_workers.summary_rows import GRAINS, Grain, stored_measures, union
 
 
 class RowName(NamedTuple):
@@ -67,7 +67,7 @@ UNREADABLE = Histogram(
 NOBODY = 0  # ids of actors begin at 1
 
 Rows = dict[RowName, Measures]
-Members = dict[tuple[Grain, int, int, int], list[bytes]]
+Members = dict[tuple[Grain, int, int, int], list[tuple[int, bytes]]]
 
 
 def add(rows: Rows, name: RowName, measures: Measures) -> None:
@@ -109,24 +109,31 @@ async def stored(
     members: Members = defaultdict(list)
     async for row in connection.cursor(SQL["canonical_members"], chosen, prefetch=1_000):
         grain: Grain = "h" if row["grain"] == b"h" else "d"
-        members[grain, row["shard"], row["series_id"], row["bucket"]].append(row["members"])
+        members[grain, row["shard"], row["series_id"], row["bucket"]].append(
+            (row["tenant_id"], row["members"])
+        )
     rows: Rows = {}
 
-    def put(key: tuple[Grain, int, int, int], tenant_id: int | None, measures: Measures) -> None:
+    def put(key: tuple[Grain, int, int, int], tenant_id: int, measures: Measures) -> None:
         name = series.get((key[1], key[2]), UNNAMED)._replace(grain=key[0], bucket=key[3])
-        if tenant_id is not None:
-            name = name._replace(tenant_id=tenant_id)  # what readers go by, so it is compared as well
+        if tenant_id != name.tenant_id:
+            # A series, its rows and their sets belong to one tenant, or the row is another than any that the log gives.
+            name = name._replace(
+                metric=f"{name.metric} (of another tenant than its series)", tenant_id=tenant_id
+            )
         add(rows, admitted.cut(catalogue, name, day_of(name.tenant_id, name.bucket)), measures)
 
-    for grain, query in QUERIES.items():
-        async for row in connection.cursor(SQL[f"canonical_{query}"], chosen, prefetch=1_000):
+    for grain, name in GRAINS.items():
+        async for row in connection.cursor(SQL["canonical_rows"].format(grain=name), chosen, prefetch=1_000):
             measures = _measures(row)
             key = (grain, row["shard"], row["series_id"], row["bucket"])
-            measures.members = _members(members.pop(key, []))
-            put(key, row["tenant_id"], measures)
+            parts = members.pop(key, [])
+            owners = {row["tenant_id"], *(owner for owner, _ in parts)}
+            measures.members = _members([part for _, part in parts])
+            put(key, row["tenant_id"] if len(owners) == 1 else NOBODY, measures)
     for key, parts in members.items():
         # Members of a row that is not there are kept, so that the comparison names them.
-        put(key, None, Measures(members=_members(parts)))
+        put(key, parts[0][0], Measures(members=_members([part for _, part in parts])))
     return rows
 
 

@@ -51,7 +51,7 @@ def of_fields(fields: Fields, detail: str) -> DeadLetter:
 async def store(connection: Connection, shard: int, letters: Iterable[DeadLetter]) -> dict[str, int]:
     """Keep dead letters; returns events by reason of those that had not been kept before."""
     rows = [
-        (each.tenant_id, each.lane, each.number, each.content_id, each.events, each.reason, each.detail, _json(each.event), each.raw)
+        (each.tenant_id, each.lane, each.number, each.content_id, each.events, each.reason, _printable(each.detail), _json(each.event), each.raw)
         for each in letters
     ]  # fmt: skip
     counts: dict[str, int] = {}
@@ -60,6 +60,10 @@ async def store(connection: Connection, shard: int, letters: Iterable[DeadLetter
         for row in await connection.fetch(SQL["dead_letters_store"], shard, *columns):
             counts[row["reason"]] = counts.get(row["reason"], 0) + row["events"]
     return counts
+
+
+def _printable(detail: str | None) -> str | None:
+    return None if detail is None else detail.replace("\0", "\\0")
 
 
 def _json(event: Event | None) -> str | None:

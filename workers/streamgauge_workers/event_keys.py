@@ -6,11 +6,13 @@ before are probed, older ones are dropped whole. The first applied wins.
 
 from datetime import datetime, timedelta
 
+import asyncpg
 import numpy as np
 
 from streamgauge.database import Connection
 from streamgauge.errors import FencedError
 from streamgauge.table import Mask, Table
+from streamgauge_workers import partitions
 from streamgauge_workers.queries import SQL
 
 #: Ahead of PostgreSQL's clock an event may be by five minutes; one hour covers that and the turn of a period.
@@ -32,14 +34,21 @@ class EventKeys:
         """Create this and the next period's partitions, drop those before the previous one."""
         current = self.period(now)
         for period in (current, current + 1):
-            await connection.execute(
-                f"CREATE TABLE IF NOT EXISTS event_keys_{period} PARTITION OF event_keys FOR VALUES IN ({period})"
+            await partitions.attach(
+                connection, "event_keys", f"event_keys_{period}", f"FOR VALUES IN ({period})"
             )
-        for row in await connection.fetch(
-            "SELECT relname FROM pg_class JOIN pg_inherits ON oid = inhrelid WHERE inhparent = 'event_keys'::regclass"
-        ):
-            if int(row["relname"].removeprefix("event_keys_")) < current - 1:
-                await connection.execute(f"DROP TABLE IF EXISTS {row['relname']}")
+        for name in await partitions.names(connection, "event_keys"):
+            if int(name.removeprefix("event_keys_")) < current - 1:
+                await self._drop(connection, name)
+
+    async def _drop(self, connection: Connection, name: str) -> None:
+        """Drop a partition if nobody is in the way; else the next preparation does."""
+        try:
+            async with connection.transaction():
+                await connection.execute("SET LOCAL lock_timeout = '200ms'")
+                await connection.execute(f"DROP TABLE {name}")
+        except asyncpg.LockNotAvailableError:
+            return
 
     async def repeated(self, connection: Connection, table: Table, timely: Mask, now: datetime) -> Mask:
         """Which rows repeat a key that was applied already, or that a timely row of this table comes first with."""

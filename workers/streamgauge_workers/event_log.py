@@ -17,6 +17,7 @@ from streamgauge.entry import Batch
 from streamgauge.errors import FrameError
 from streamgauge.outcomes import Outcomes
 from streamgauge.table import Table, thaw
+from streamgauge_workers import partitions
 
 COLUMNS = [
     "applied_day", "shard", "lane", "first", "n", "applied_at", "tenants", "first_at", "last_at", "outcomes", "digest", "payload",
@@ -27,6 +28,7 @@ EARLIEST, LATEST = (
     datetime.fromisoformat("9999-12-30T00:00:00+00:00"),
 )
 COMPRESSION_LEVEL = 3
+DAYS_AHEAD = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +49,10 @@ class EventLog:
         self.compressor = zstandard.ZstdCompressor(level=COMPRESSION_LEVEL)
 
     async def prepare(self, connection: Connection, now: datetime) -> None:
-        """Create today's and tomorrow's partition."""
-        today = now.date()
-        for day in (today, today + timedelta(days=1)):
-            name = f"event_log_{day:%Y%m%d}"
-            await connection.execute(
-                f"CREATE TABLE IF NOT EXISTS {name} PARTITION OF event_log "
-                f"FOR VALUES FROM ('{day}') TO ('{day + timedelta(days=1)}')"
-            )
+        """Create the partitions of today and of the days ahead."""
+        for day in (now.date() + timedelta(days=ahead) for ahead in range(DAYS_AHEAD + 1)):
+            bounds = f"FOR VALUES FROM ('{day}') TO ('{day + timedelta(days=1)}')"
+            await partitions.attach(connection, "event_log", f"event_log_{day:%Y%m%d}", bounds)
 
     async def store(self, connection: Connection, entries: Sequence[Logged], now: datetime) -> None:
         """Append entries."""

@@ -1,4 +1,4 @@
--- Everything a worker reads and writes for its shards. `$1` is the shard wherever there is one.
+-- Everything a worker reads and writes for its shards. `$1` is the shard wherever there is one; {grain} is hourly or daily.
 
 -- shard: a shard's delivery state
 SELECT generation, number, position_ms, position_seq, epoch, run_id, birthmark, token, attempts FROM shards WHERE shard = $1
@@ -72,6 +72,9 @@ INSERT INTO actors (tenant_id, pseudonym, actor_id, shard)
 SELECT t, p, a, $1 FROM unnest($2::int[], $3::bytea[], $4::bigint[]) AS new (t, p, a) ORDER BY t, p
 ON CONFLICT (tenant_id, pseudonym) DO NOTHING RETURNING actor_id
 
+-- partitions: the partitions of a table
+SELECT relname FROM pg_class JOIN pg_inherits ON oid = inhrelid WHERE inhparent = to_regclass($1)
+
 -- keys_known: which of these event ids were applied in the periods still remembered
 SELECT event_id FROM event_keys WHERE event_id = ANY($1::bytea[]) AND period >= $2
 
@@ -113,14 +116,9 @@ SELECT coalesce(max(series_id), 0) FROM series WHERE shard = $1
 SELECT series_id, dimensions FROM series
 WHERE shard = $1 AND tenant_id = $2 AND metric = $3 AND grouping = $4 AND dimensions[$5] = $6
 
--- hourly_load: rows of these series and hours
+-- summary_load: rows of these series and buckets
 SELECT series_id, extract(epoch FROM bucket)::bigint AS bucket, count, errors, observed, sum, min, max, histogram, totals
-FROM hourly_summary JOIN unnest($2::int[], $3::bigint[]) AS wanted (series_id, start) USING (series_id)
-WHERE shard = $1 AND bucket = to_timestamp(wanted.start)
-
--- daily_load: rows of these series and days
-SELECT series_id, extract(epoch FROM bucket)::bigint AS bucket, count, errors, observed, sum, min, max, histogram, totals
-FROM daily_summary JOIN unnest($2::int[], $3::bigint[]) AS wanted (series_id, start) USING (series_id)
+FROM {grain}_summary JOIN unnest($2::int[], $3::bigint[]) AS wanted (series_id, start) USING (series_id)
 WHERE shard = $1 AND bucket = to_timestamp(wanted.start)
 
 -- members_load: distinct actors of these rows, as parts
@@ -129,17 +127,8 @@ FROM summary_members JOIN unnest($3::int[], $4::bigint[]) AS wanted (series_id, 
 WHERE shard = $1 AND grain = $2::"char" AND bucket = to_timestamp(wanted.start)
 GROUP BY series_id, bucket
 
--- hourly_store: the rows' new values
-INSERT INTO hourly_summary (shard, series_id, tenant_id, bucket, count, errors, observed, sum, min, max, histogram, totals)
-SELECT $1, i, t, to_timestamp(b), c, e, o, s, l, g, h, a::numeric[] FROM unnest($2::int[], $3::int[], $4::bigint[], $5::bigint[],
-    $6::bigint[], $7::bigint[], $8::numeric[], $9::bigint[], $10::bigint[], $11::bytea[], $12::text[])
-    AS new (i, t, b, c, e, o, s, l, g, h, a)
-ON CONFLICT (shard, series_id, bucket) DO UPDATE SET count = excluded.count, errors = excluded.errors,
-    observed = excluded.observed, sum = excluded.sum, min = excluded.min, max = excluded.max, histogram = excluded.histogram,
-    totals = excluded.totals
-
--- daily_store: the rows' new values
-INSERT INTO daily_summary (shard, series_id, tenant_id, bucket, count, errors, observed, sum, min, max, histogram, totals)
+-- summary_store: the rows' new values
+INSERT INTO {grain}_summary (shard, series_id, tenant_id, bucket, count, errors, observed, sum, min, max, histogram, totals)
 SELECT $1, i, t, to_timestamp(b), c, e, o, s, l, g, h, a::numeric[] FROM unnest($2::int[], $3::int[], $4::bigint[], $5::bigint[],
     $6::bigint[], $7::bigint[], $8::numeric[], $9::bigint[], $10::bigint[], $11::bytea[], $12::text[])
     AS new (i, t, b, c, e, o, s, l, g, h, a)
@@ -160,12 +149,8 @@ WHERE m.shard = $1 AND m.grain = $2::"char" AND m.series_id = i AND m.bucket = t
 SELECT series_id, extract(epoch FROM bucket)::bigint AS bucket FROM hourly_summary
 WHERE shard = $1 AND series_id = ANY($2::int[]) AND bucket >= to_timestamp($3) AND bucket < to_timestamp($4)
 
--- hourly_remove: rows that were merged into others
-DELETE FROM hourly_summary r USING unnest($2::int[], $3::bigint[]) AS gone (i, b)
-WHERE r.shard = $1 AND r.series_id = i AND r.bucket = to_timestamp(b)
-
--- daily_remove: rows that were merged into others
-DELETE FROM daily_summary r USING unnest($2::int[], $3::bigint[]) AS gone (i, b)
+-- summary_remove: rows that were merged into others
+DELETE FROM {grain}_summary r USING unnest($2::int[], $3::bigint[]) AS gone (i, b)
 WHERE r.shard = $1 AND r.series_id = i AND r.bucket = to_timestamp(b)
 
 -- ledger_store: add to the outcome ledger of this hour
@@ -212,16 +197,12 @@ SELECT tenant_id FROM hourly_summary UNION SELECT tenant_id FROM daily_summary U
 -- canonical_series: names of all series of these tenants
 SELECT shard, series_id, tenant_id, metric, grouping, dimensions FROM series WHERE tenant_id = ANY($1::int[])
 
--- canonical_hourly: every hourly row of these tenants
+-- canonical_rows: every row of these tenants
 SELECT shard, series_id, tenant_id, extract(epoch FROM bucket)::bigint AS bucket, count, errors, observed, sum, min, max, histogram, totals
-FROM hourly_summary WHERE tenant_id = ANY($1::int[])
-
--- canonical_daily: every daily row of these tenants
-SELECT shard, series_id, tenant_id, extract(epoch FROM bucket)::bigint AS bucket, count, errors, observed, sum, min, max, histogram, totals
-FROM daily_summary WHERE tenant_id = ANY($1::int[])
+FROM {grain}_summary WHERE tenant_id = ANY($1::int[])
 
 -- canonical_members: every part of every set of these tenants
-SELECT shard, series_id, grain, extract(epoch FROM bucket)::bigint AS bucket, members FROM summary_members WHERE tenant_id = ANY($1::int[])
+SELECT shard, series_id, tenant_id, grain, extract(epoch FROM bucket)::bigint AS bucket, members FROM summary_members WHERE tenant_id = ANY($1::int[])
 
 -- canonical_admissions: every admitted dimension value of these tenants
 SELECT tenant_id, dimension, extract(epoch FROM day)::bigint AS day, rank, value FROM dimension_values WHERE tenant_id = ANY($1::int[])
@@ -250,7 +231,7 @@ SELECT date_trunc('hour', at, 'UTC') AS hour, reason, sum(events)::bigint AS eve
 SELECT shard, lane, number, events FROM dead_letters WHERE event IS NULL AND lane IS NOT NULL AND reason IN ('undecodable', 'poison')
 
 -- lanes_done: what every lane has done
-SELECT shard, lane, done FROM lanes
+SELECT shard, lane, done, stray FROM lanes
 
 -- lanes_unforgettable: lanes of the log that have no row though they are too young to have been forgotten
 SELECT shard, lane FROM event_log WHERE NOT EXISTS (SELECT FROM lanes l WHERE l.shard = event_log.shard AND l.lane = event_log.lane)
@@ -261,14 +242,10 @@ SELECT shard, epoch, position_ms, position_seq FROM shards ORDER BY shard
 
 -- verification_store: remember what was verified
 INSERT INTO verifications (tenant_id, revision, first_day, last_day, positions, differences)
-SELECT tenant_id, revision, $2, $3, $4, $5 FROM tenants WHERE tenant_id = $1
+SELECT tenant_id, $6, $2, $3, $4, $5 FROM tenants WHERE tenant_id = $1
 
--- rebuild_hourly: drop a shard's hourly rows of these metrics, or all of them without any
-DELETE FROM hourly_summary r WHERE r.shard = $1 AND ($2::text[] IS NULL OR EXISTS (
-    SELECT FROM series s WHERE s.shard = $1 AND s.series_id = r.series_id AND s.metric = ANY($2::text[])))
-
--- rebuild_daily: drop a shard's daily rows of these metrics, or all of them without any
-DELETE FROM daily_summary r WHERE r.shard = $1 AND ($2::text[] IS NULL OR EXISTS (
+-- rebuild_rows: drop a shard's rows of these metrics, or all of them without any
+DELETE FROM {grain}_summary r WHERE r.shard = $1 AND ($2::text[] IS NULL OR EXISTS (
     SELECT FROM series s WHERE s.shard = $1 AND s.series_id = r.series_id AND s.metric = ANY($2::text[])))
 
 -- rebuild_members: drop a shard's sets of these metrics, or all of them without any
@@ -283,3 +260,12 @@ DELETE FROM dimension_overflow WHERE shard = $1
 
 -- rebuild_revisions: history was written anew
 UPDATE tenants SET revision = revision + 1
+
+-- revisions: how often each tenant's history was changed
+SELECT tenant_id, revision FROM tenants
+
+-- dead_events: refused events by tenant and reason
+SELECT coalesce(tenant_id, 0) AS tenant_id, reason, sum(events)::bigint AS events FROM dead_letters WHERE event IS NOT NULL GROUP BY 1, 2
+
+-- installation: what all workers of a database have to agree on
+INSERT INTO installation (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = installation.value RETURNING value

@@ -18,6 +18,7 @@ from streamgauge_workers import event_log
 from streamgauge_workers.position import Position
 from streamgauge_workers.queries import SQL
 from streamgauge_workers.summariser import Summariser
+from streamgauge_workers.summary_rows import GRAINS
 from streamgauge_workers.tenants import Tenants
 
 
@@ -49,27 +50,37 @@ async def rebuild(
     )
     rebuilt = []
     for row in await connection.fetch(SQL["positions"]):
-        events = await _rebuild_shard(connection, aside, row["shard"], chosen, limit, everything=not metrics)
+        events = await _rebuild_shard(
+            connection, aside, row["shard"], catalogue, chosen, limit, everything=not metrics
+        )
         rebuilt.append(Rebuilt(row["shard"], events))
     return rebuilt
 
 
 async def _rebuild_shard(
-    connection: Connection, aside: Connection, shard: int, catalogue: Catalogue, limit: int, everything: bool
+    connection: Connection,
+    aside: Connection,
+    shard: int,
+    catalogue: Catalogue,
+    chosen: Catalogue,
+    limit: int,
+    everything: bool,
 ) -> int:
     position = await Position.load(connection, shard)
     async with connection.transaction():
         await position.swap(connection, position)
-        names = [rollup.metric for rollup in catalogue.rollups]
-        for query in ("rebuild_hourly", "rebuild_daily", "rebuild_members"):
-            await connection.execute(SQL[query], shard, None if everything else names)
+        names = [rollup.metric for rollup in chosen.rollups]
+        dropped = None if everything else names
+        for grain in GRAINS.values():
+            await connection.execute(SQL["rebuild_rows"].format(grain=grain), shard, dropped)
+        await connection.execute(SQL["rebuild_members"], shard, dropped)
         if everything:
             # Admission may be decided anew only when every row that depends on it goes.
             await connection.execute(SQL["rebuild_admissions"], shard)
             await connection.execute(SQL["rebuild_overflow"], shard)
         tenants = Tenants()
         await tenants.load(connection)
-        summariser = Summariser(shard, tenants, catalogue, limit)
+        summariser = Summariser(shard, tenants, catalogue, limit, chosen)
         events = await _refill(connection, aside, shard, summariser)
         # Last, because ids of actors are given out on `aside`, which would wait for this transaction's lock on the tenants.
         await connection.execute(SQL["rebuild_revisions"])

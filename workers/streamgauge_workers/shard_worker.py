@@ -15,6 +15,7 @@ import structlog
 from streamgauge.database import Connection, Pool
 from streamgauge.entry import Batch, Entry
 from streamgauge.errors import FencedError, NewerFrameError
+from streamgauge.logs import redacted
 from streamgauge.settings import Settings
 from streamgauge.stream import Reader, StreamPort
 from streamgauge.summaries.fold import MOST_EVENTS
@@ -84,7 +85,7 @@ class ShardWorker:
                     shard=self.shard,
                     kind=kind,
                     error=type(error).__name__,
-                    detail=str(error)[:300],
+                    detail=redacted(str(error)),
                 )
                 pause = min(max(pause * 2, 0.1), LONGEST_BACKOFF)
             if pause:
@@ -144,7 +145,10 @@ class ShardWorker:
         except Exception as error:
             self.suspicion.failed(entries, error, counted and not await self._uncount(aside))
             raise
-        self._succeeded(applied, entries, time.monotonic() - started)
+        # A read of announcements alone proves nothing about batches.
+        if poison is not None or applied.events:
+            self.suspicion.passed(entries[-1][0], poison is not None)
+        self._succeeded(applied, time.monotonic() - started)
         if applied.position.entry_id == entries[-1][0]:
             self.lag.entries.applied(len(entries))
         else:
@@ -189,8 +193,7 @@ class ShardWorker:
             return False
         return True
 
-    def _succeeded(self, applied: Applied, entries: Sequence[Entry], seconds: float) -> None:
-        self.suspicion.passed(entries[-1][0])
+    def _succeeded(self, applied: Applied, seconds: float) -> None:
         metrics.RECEIVED.inc(applied.events + applied.redelivered)
         metrics.REDELIVERED.inc(applied.redelivered)
         for outcome, count in applied.outcomes.items():

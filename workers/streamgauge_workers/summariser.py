@@ -18,7 +18,16 @@ NOWHERE = Scope(0, Calendar([(None, "UTC")]))
 class Summariser:
     """One stripe's summaries. Belongs to a token: drop it on any error (rule P5)."""
 
-    def __init__(self, shard: int, tenants: Tenants, catalogue: Catalogue, cardinality_limit: int) -> None:
+    def __init__(
+        self,
+        shard: int,
+        tenants: Tenants,
+        catalogue: Catalogue,
+        cardinality_limit: int,
+        folded: Catalogue | None = None,
+    ) -> None:
+        """`folded`: the rollups to add events to, all of the catalogue's unless given. Evictions concern all of them."""
+        self.folded = folded or catalogue
         self.shard = shard
         self.tenants = tenants
         self.catalogue = catalogue
@@ -38,7 +47,7 @@ class Summariser:
         ]
         await self.admissions.load(connection, touched_days(table, scopes))
         actors = await self.actors.resolve(connection, aside, table, scopes)
-        groups = list(fold(table, actors, scopes, self.catalogue, self.admissions.admit))
+        groups = list(fold(table, actors, scopes, self.folded, self.admissions.admit))
         for eviction in await self.admissions.store(connection):
             groups += await self._evict(connection, eviction)
         new_series = await self.series.resolve(connection, {group.key for group in groups})

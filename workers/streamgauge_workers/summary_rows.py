@@ -19,8 +19,8 @@ from streamgauge.summaries.measures import Measures
 from streamgauge_workers.queries import SQL
 
 Grain = Literal["h", "d"]
-QUERIES: dict[Grain, str] = {"h": "hourly", "d": "daily"}
-MOST_CACHED = 20_000  # rows; the least recently merged are dropped first
+GRAINS: dict[Grain, str] = {"h": "hourly", "d": "daily"}
+MOST_CACHED = 6_000  # rows, of about 9 kB with a histogram; the least recently merged are dropped first
 MOST_PARTS = 16  # of one set before it is written as one part again
 
 
@@ -83,17 +83,19 @@ class SummaryRows:
 
     async def read(self, connection: Connection, keys: Sequence[RowKey]) -> None:
         """Fill rows that are open already with what the tables hold of them. Raises ServerError for a damaged row."""
-        for grain, query in QUERIES.items():
+        for grain, name in GRAINS.items():
             chosen = [key for key in keys if key.grain == grain]
             if not chosen:
                 continue
             series, buckets = [key.series_id for key in chosen], [key.bucket for key in chosen]
-            for found in await connection.fetch(SQL[f"{query}_load"], self.shard, series, buckets):
+            for found in await connection.fetch(
+                SQL["summary_load"].format(grain=name), self.shard, series, buckets
+            ):
                 row = self.rows[RowKey(grain, found["series_id"], found["bucket"])]
                 try:
                     row.measures = stored_measures(found)
                 except ValueError as error:
-                    raise self._damaged(f"{query}_summary", found) from error
+                    raise self._damaged(f"{name}_summary", found) from error
             for found in await connection.fetch(
                 SQL["members_load"], self.shard, grain.encode(), series, buckets
             ):
@@ -114,10 +116,12 @@ class SummaryRows:
     async def store(self, connection: Connection) -> int:
         """Write the rows merged into since the last call; returns how many."""
         dirty, self.dirty = self.dirty, {}
-        for grain, query in QUERIES.items():
+        for grain, name in GRAINS.items():
             rows = [(key, row) for key, row in dirty.items() if key.grain == grain]
             if rows:
-                await connection.execute(SQL[f"{query}_store"], self.shard, *_columns(map(_values, rows)))
+                await connection.execute(
+                    SQL["summary_store"].format(grain=name), self.shard, *_columns(map(_values, rows))
+                )
                 await self._store_members(connection, grain, rows)
         for key in list(self.rows)[: max(len(self.rows) - MOST_CACHED, 0)]:
             del self.rows[key]
@@ -143,10 +147,12 @@ class SummaryRows:
 
     async def remove(self, connection: Connection, keys: Sequence[RowKey]) -> None:
         """Delete rows whose measures have been taken elsewhere."""
-        for grain, query in QUERIES.items():
+        for grain, name in GRAINS.items():
             chosen = [(key.series_id, key.bucket) for key in keys if key.grain == grain]
             if chosen:
-                await connection.execute(SQL[f"{query}_remove"], self.shard, *_columns(chosen))
+                await connection.execute(
+                    SQL["summary_remove"].format(grain=name), self.shard, *_columns(chosen)
+                )
                 await connection.execute(SQL["members_remove"], self.shard, grain.encode(), *_columns(chosen))
         for key in keys:
             self.rows.pop(key, None)

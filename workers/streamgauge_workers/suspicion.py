@@ -11,12 +11,16 @@ import asyncpg
 
 from streamgauge.entry import Entry, EntryId
 from streamgauge.errors import FencedError, NewerFrameError, ServerError
+from streamgauge.logs import redacted
 
 FAILURES_ALLOWED = 3  # of one entry, caught
 CRASHES_SUSPECT, CRASHES_ALLOWED = 3, 20  # attempts that ended neither in a commit nor in a caught error
 
-# Classes of SQLSTATE: connection, resources, intervention, system, rollback, lock. Nothing of it is the entries' doing.
-TRANSIENT_CLASSES = ("08", "53", "57", "58", "40", "55", "XX")
+POISON_IN_A_ROW = 3  # more entries in a row that cannot be applied are no accident of theirs
+
+# Classes of SQLSTATE that an entry can cause: data, integrity, a program's limits. Any other (a lost connection, a full disk, a
+# missing column or right) is the servers' condition.
+ENTRY_CLASSES = ("22", "23", "54")
 
 
 class Suspicion:
@@ -25,6 +29,7 @@ class Suspicion:
     def __init__(self) -> None:
         self.careful_until: EntryId | None = None
         self.failures: dict[EntryId, list[str]] = {}
+        self.poisoned = 0  #: entries dead-lettered since one was applied
         self.caught = (
             0  #: attempts that ended in a caught error, no crash, and could not be taken off the row's count
         )
@@ -42,6 +47,8 @@ class Suspicion:
     def verdict(self, entry_id: EntryId, attempts: int) -> str | None:
         """Why an entry, taken alone, is to be dead-lettered; None if it is to be tried (again)."""
         failures = self.failures.get(entry_id, [])
+        if self.poisoned >= POISON_IN_A_ROW:
+            return None
         if len(failures) >= FAILURES_ALLOWED:
             return f"failed {len(failures)} times: {failures[-1]}"
         crashes = attempts - self.caught - 1
@@ -57,11 +64,12 @@ class Suspicion:
         self.careful_until = max(self.careful_until or entries[-1][0], entries[-1][0])
         # A newer version is nobody's failure: what is in front of it is applied, then the shard waits (rule P12).
         if len(entries) == 1 and not isinstance(error, NewerFrameError):
-            reason = f"{type(error).__name__}: {str(error)[:300]}"
+            reason = redacted(f"{type(error).__name__}: {error}")
             self.failures.setdefault(entries[0][0], []).append(reason)
 
-    def passed(self, last: EntryId) -> None:
-        """Everything up to `last` is applied; the row's count is back at zero."""
+    def passed(self, last: EntryId, poison: bool) -> None:
+        """Everything up to `last` is done, as `poison` or applied; the row's count is back at zero."""
+        self.poisoned = self.poisoned + 1 if poison else 0
         self.caught = 0
         self.failures.pop(last, None)
         if self.careful_until is not None and last >= self.careful_until:
@@ -76,7 +84,7 @@ class Suspicion:
 def transient(error: Exception) -> bool:
     """Whether an error is the servers' condition rather than the entries' doing."""
     if isinstance(error, asyncpg.PostgresError):
-        return str(error.sqlstate or "XX")[:2] in TRANSIENT_CLASSES
+        return str(error.sqlstate or "XX")[:2] not in ENTRY_CLASSES
     # InternalClientError: what asyncpg raises when its backend was killed in the middle of a reply.
     broken = asyncpg.InterfaceError | asyncpg.InternalClientError
     return isinstance(error, ServerError | FencedError | OSError | TimeoutError | broken)

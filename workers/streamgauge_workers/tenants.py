@@ -2,10 +2,15 @@
 
 from dataclasses import dataclass
 
+import structlog
+
 from streamgauge.database import Connection
+from streamgauge.errors import InputError
 from streamgauge.summaries.calendar import Calendar
 from streamgauge.summaries.fold import Scope
 from streamgauge_workers.queries import SQL
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +44,12 @@ class Tenants:
         tenants = []
         for row in await connection.fetch(SQL["tenants"]):
             zones = tuple(zip(row["effective"], row["zones"], strict=True))
-            calendar = self.calendars.setdefault(zones, Calendar(zones))
+            try:
+                calendar = self.calendars.setdefault(zones, Calendar(zones))
+            except InputError as error:
+                # The others must not suffer: this tenant's events are rejected as unknown until its zone is mended.
+                log.error("tenant left out", tenant_id=row["tenant_id"], reason=str(error))
+                continue
             tenants.append(Tenant(row["name"], Scope(row["tenant_id"], calendar), row["cardinality_key"]))
         self.by_name = {tenant.name: tenant for tenant in tenants}
         self.by_id = {tenant.scope.tenant_id: tenant for tenant in tenants}

@@ -68,6 +68,7 @@ async def verify(
         covered = await connection.fetchrow(SQL["log_range"])
         assert covered is not None  # noqa: S101 - an aggregate always has its one row
         positions = await connection.fetch(SQL["positions"])
+        revisions = {row["tenant_id"]: row["revision"] for row in await connection.fetch(SQL["revisions"])}
         dictionary = await connection.fetch(SQL["actors"], ids)
         actors = {(row["tenant_id"], row["pseudonym"]): row["actor_id"] for row in dictionary}
         expected = await recount(connection, tenants, catalogue, limit, actors)
@@ -83,6 +84,7 @@ async def verify(
             _compare_actors(expected, actors),
             await _compare_ledger(connection, expected),
             await _compare_lanes(connection, expected, max_lateness),
+            await _compare_dead_letters(connection, expected),
         ]
     result = Verification(
         expected.entries,
@@ -93,7 +95,7 @@ async def verify(
         covered["last_at"],
         tables,
     )
-    await _remember(connection, tenants, expected.rows, positions, result)
+    await _remember(connection, revisions, tenants, expected.rows, positions, result)
     return result
 
 
@@ -177,7 +179,8 @@ async def _compare_lanes(connection: Connection, expected: Recount, max_lateness
         compared.rows += 1
         have = Ranges((each.lower, each.upper) for each in row["done"])
         want = done.get((row["shard"], row["lane"]), Ranges())
-        if have != want:
+        # A stray was forgotten once: its row holds what came since.
+        if have != want and not (row["stray"] and all(want.covers(*each) for each in have)):
             name = f"lanes shard {row['shard']} lane {row['lane'].hex()}"
             compared.differences.append(f"{name}: done is {list(have)}, the event log holds {list(want)}")
     for row in await connection.fetch(SQL["lanes_unforgettable"], max_lateness):
@@ -186,8 +189,27 @@ async def _compare_lanes(connection: Connection, expected: Recount, max_lateness
     return compared
 
 
+async def _compare_dead_letters(connection: Connection, expected: Recount) -> Compared:
+    """Every event that the log holds as dead-lettered is kept among the dead letters."""
+    want: Counter[tuple[int, str]] = Counter()
+    for (tenant_id, _, outcome), count in expected.ledger.items():
+        if outcome.name == "dead_lettered":
+            want[tenant_id, outcome.reason] += count
+    rows = await connection.fetch(SQL["dead_events"])
+    have = Counter({(row["tenant_id"], row["reason"]): row["events"] for row in rows})
+    compared = Compared("dead_letters", sum(have.values()))
+    for tenant_id, reason in sorted(want.keys() | have.keys()):
+        if want[tenant_id, reason] != have[tenant_id, reason]:
+            name = f"dead_letters tenant {tenant_id} {reason}"
+            compared.differences.append(
+                f"{name}: {have[tenant_id, reason]} events, the event log gives {want[tenant_id, reason]}"
+            )
+    return compared
+
+
 async def _remember(
     connection: Connection,
+    revisions: dict[int, int],
     tenants: Tenants,
     expected: Rows,
     positions: Sequence[Record],
@@ -203,7 +225,13 @@ async def _remember(
         first = tenant.scope.calendar.date_of(min(buckets)) if buckets else None
         last = tenant.scope.calendar.date_of(max(buckets)) if buckets else None
         await connection.execute(
-            SQL["verification_store"], tenant_id, first, last, at.decode(), len(result.differences)
+            SQL["verification_store"],
+            tenant_id,
+            first,
+            last,
+            at.decode(),
+            len(result.differences),
+            revisions[tenant_id],
         )
 
 

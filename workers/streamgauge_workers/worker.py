@@ -5,7 +5,9 @@ import asyncio
 import structlog
 
 from streamgauge.catalogue import CATALOGUE, load_catalogue
-from streamgauge.database import Pool, open_pool
+from streamgauge.database import Connection, Pool, open_pool
+from streamgauge.errors import SettingsError
+from streamgauge.logs import redacted
 from streamgauge.redis_stream import RedisStream
 from streamgauge.settings import Settings
 from streamgauge.stream import StreamPort
@@ -17,6 +19,8 @@ from streamgauge_workers.shard_worker import ShardWorker
 from streamgauge_workers.tenants import Tenants
 
 GENERATION = 0
+PATIENCE = 90.0  # seconds for one statement; more than a lock may be waited for
+AGREED = ("max_lateness_days", "cardinality_limit")
 
 log = structlog.get_logger(__name__)
 
@@ -34,6 +38,7 @@ class Worker:
         self.tenants = Tenants()
         self.leases = Leases(settings.lease_seconds)
         self.tasks: dict[int, tuple[ShardWorker, asyncio.Task[None]]] = {}
+        self.leaving: set[asyncio.Task[None]] = set()
         self.stopping = asyncio.Event()
 
     def stop(self) -> None:
@@ -47,6 +52,7 @@ class Worker:
             for shard in range(self.stream.shards):
                 await connection.execute(SQL["shard_create"], shard, self.stream.generation, shard)
             await connection.execute(SQL["workers_forget"])
+            await self._agree(connection)
         log.info("worker started", worker=str(self.leases.worker_id), shards=self.stream.shards)
         try:
             while not self.stopping.is_set():
@@ -58,16 +64,31 @@ class Worker:
         finally:
             await self._leave()
 
+    async def _agree(self, connection: Connection) -> None:
+        """Raise SettingsError unless the settings that the tables depend on are what they were from the beginning."""
+        for name in AGREED:
+            mine = str(getattr(self.settings, name))
+            stored = await connection.fetchval(SQL["installation"], name, mine)
+            if stored != mine:
+                variable = f"STREAMGAUGE_{name.upper()}"
+                raise SettingsError(
+                    f"{variable} is {mine}, and {stored} in the database: keys are remembered and values kept by it, so it cannot "
+                    f"change; set {variable}={stored}"
+                )
+
     async def _turn(self) -> None:
         try:
             async with self.pool.acquire(timeout=self.settings.lease_seconds) as connection:
                 wanted = await self.leases.turn(connection)
-            for shard in sorted(self.leases.held - wanted):
-                await self._stop_shard(shard)
         except Exception as error:  # noqa: BLE001 - the next turn tries again
             # Leases that run out are taken by others; the token keeps this worker's late commits out.
-            log.warning("leases not renewed", error=type(error).__name__, detail=str(error)[:300])
+            log.warning("leases not renewed", error=type(error).__name__, detail=redacted(str(error)))
             return
+        for shard in sorted(self.leases.held - wanted):
+            # Beside the next turns: a batch that waits must not keep the other leases from being renewed.
+            leaving = asyncio.create_task(self._stop_shard(shard), name=f"leave shard {shard}")
+            self.leaving.add(leaving)
+            leaving.add_done_callback(self.leaving.discard)
         for shard in sorted(wanted - self.tasks.keys()):
             worker = ShardWorker(shard, self.stream, self.pool, self.tenants, self.catalogue, self.settings)
             self.tasks[shard] = worker, asyncio.create_task(worker.run(), name=f"shard {shard}")
@@ -76,17 +97,21 @@ class Worker:
         metrics.SHARDS.set(len(wanted))
 
     async def _stop_shard(self, shard: int) -> None:
-        worker, task = self.tasks.pop(shard)
+        worker, task = self.tasks[shard]
         worker.stopping.set()
         await task
-        async with self.pool.acquire() as connection:
-            await self.leases.release(connection, shard)
+        try:
+            async with self.pool.acquire() as connection:
+                await self.leases.release(connection, shard)
+        except Exception as error:  # noqa: BLE001 - it runs out by itself
+            log.warning("lease not given back", shard=shard, error=type(error).__name__)
+        del self.tasks[shard]
         log.info("shard given back", shard=shard)
 
     async def _leave(self) -> None:
         for worker, _ in self.tasks.values():
             worker.stopping.set()
-        await asyncio.gather(*[task for _, task in self.tasks.values()])
+        await asyncio.gather(*[task for _, task in self.tasks.values()], *self.leaving)
         self.tasks = {}
         try:
             async with asyncio.timeout(self.settings.lease_seconds), self.pool.acquire() as connection:
@@ -102,7 +127,7 @@ async def open_worker(
     """A worker with its connections, which the caller closes after `run`."""
     # A commit may be lost in a crash of PostgreSQL, together with its position: the stream holds both still (rule P8).
     pool = await open_pool(
-        database_url, 2 * settings.shards + 2, synchronous_commit="off", lock_timeout="60s"
+        database_url, 2 * settings.shards + 2, PATIENCE, synchronous_commit="off", lock_timeout="60s"
     )
     stream = RedisStream(redis_url, settings.stream_prefix, GENERATION, settings.shards)
     return Worker(stream, pool, settings, load_catalogue(settings)), pool, stream

@@ -6,6 +6,7 @@ group. A group is one series in one local hour; the caller merges it into the ho
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -285,21 +286,17 @@ class _Prepared:
                 counted |= self._rows_of(rollup.event)
         present = np.flatnonzero(counted & own[labels.codes])
         scopes = self.day_codes[present] * len(self.scopes) + self.table.tenant.codes[present]
-        cells = scopes * size + labels.codes[present]
-        seen = np.zeros(len(self.days) * len(self.scopes) * size, np.bool_)
-        seen[cells] = True
-        refused = np.zeros(len(seen), np.bool_)
-        for scope in range(len(self.days) * len(self.scopes)):
-            codes = np.flatnonzero(seen[scope * size : (scope + 1) * size]).tolist()
-            if codes:
-                day, tenant = divmod(scope, len(self.scopes))
-                values = [labels.values[code] for code in codes]
-                admitted = self.admit(self.scopes[tenant].tenant_id, name, int(self.days[day]), values)
-                refused[
-                    [scope * size + code for code, kept in zip(codes, admitted, strict=True) if not kept]
-                ] = True
+        # Only what occurs: tenants times days times values can be a million times more.
+        cells, places = np.unique(scopes * size + labels.codes[present], return_inverse=True)
+        refused = np.zeros(len(cells), np.bool_)
+        starts = np.flatnonzero(np.r_[True, cells[1:] // size != cells[:-1] // size]) if len(cells) else cells
+        for first, end in pairwise([*starts.tolist(), len(cells)]):
+            day, tenant = divmod(int(cells[first]) // size, len(self.scopes))
+            values = [labels.values[code] for code in (cells[first:end] % size).tolist()]
+            admitted = self.admit(self.scopes[tenant].tenant_id, name, int(self.days[day]), values)
+            refused[first:end] = ~np.array(admitted, np.bool_)
         if not refused.any():
             return labels
         limited = labels.codes.copy()
-        limited[present[refused[cells]]] = size
+        limited[present[refused[places]]] = size
         return Labels([*labels.values, OTHER], limited)
