@@ -1,6 +1,7 @@
 """Entries survive the wire, and damage is noticed."""
 
 import struct
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -10,15 +11,15 @@ from streamgauge.entry import Announcement, Batch, EntryId, Record, Unreadable, 
 from streamgauge.errors import InputError, NewerFrameError
 
 lanes = st.binary(min_size=16, max_size=16)
-milliseconds = st.integers(-(2**63), 2**63 - 1)
+milliseconds = st.integers(-(2**53), 2**53 - 1)
 generations = st.integers(0, 2**32 - 1)
 batches = st.builds(
     Batch,
     lane=lanes,
     born=milliseconds,
     generation=generations,
-    first=st.integers(0, 2**63 - 2**32 - 1),
-    n=st.integers(1, 2**32 - 1),
+    first=st.integers(0, 2**53 - 2**32 - 1),
+    n=st.integers(1, 32_768),
     payload=st.binary(max_size=60),
 )
 announcements = st.builds(
@@ -26,10 +27,12 @@ announcements = st.builds(
     lane=lanes,
     born=milliseconds,
     generation=generations,
-    end=st.integers(0, 2**63 - 1),
+    end=st.integers(0, 2**53 - 1),
     closed=st.booleans(),
     drops=st.dictionaries(
-        st.text(st.characters(codec="utf-8"), max_size=8), st.integers(0, 2**63 - 1), max_size=3
+        st.text(st.characters(codec="utf-8"), min_size=1, max_size=8).filter(str.isprintable),
+        st.integers(0, 2**53 - 1),
+        max_size=3,
     ),
 )
 records = batches | announcements
@@ -156,3 +159,18 @@ def test_entry_ids_sort_as_numbers_and_read_their_own_text() -> None:
 def test_a_malformed_id_is_refused(text: str | bytes) -> None:
     with pytest.raises(InputError, match="milliseconds-sequence"):
         EntryId.parse(text)
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        lambda: Batch(b"L" * 16, 0, 0, 0, 32_769, b""),  # more than one transaction takes
+        lambda: Announcement(b"L" * 16, 0, 0, 2**53, False),  # sums of such ends would not fit
+        lambda: Announcement(b"L" * 16, 0, 0, 0, False, {"a\0b": 1}),  # no JSON of PostgreSQL's can hold it
+        lambda: Announcement(b"L" * 16, 0, 0, 0, False, {"x" * 65: 1}),
+        lambda: Announcement(b"L" * 16, 0, 0, 0, False, {str(number): 1 for number in range(65)}),
+    ],
+)
+def test_what_no_worker_could_store_is_no_record(record: Callable[[], Record]) -> None:
+    with pytest.raises(InputError):
+        record()
