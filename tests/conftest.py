@@ -9,9 +9,14 @@ from pathlib import Path
 import asyncpg
 import pytest
 import redis
+from hypothesis import settings
 
 from streamgauge_local.stack import Stack
 from streamgauge_migrations import migrate
+
+# How long one example takes says more about the machine than about the code.
+settings.register_profile("streamgauge", parent=settings(), deadline=None)
+settings.load_profile("streamgauge")
 
 _TEMPLATE = "streamgauge_template"
 _numbers = itertools.count(1)
