@@ -18,6 +18,7 @@ async def rebuild(
     from streamgauge.catalogue import load_catalogue as catalogue
     from streamgauge.database import open_connection
     from streamgauge.errors import FencedError
+    from streamgauge_workers.installation import agree
     from streamgauge_workers.rebuild import rebuild as fill
 
     settings = session.settings()
@@ -25,6 +26,7 @@ async def rebuild(
         connection = await open_connection(endpoints.database_url)
         aside = await open_connection(endpoints.database_url)
         try:
+            await agree(connection, settings)
             for attempt in range(1, TRIES + 1):
                 try:
                     rebuilt = await fill(

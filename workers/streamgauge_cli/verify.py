@@ -22,12 +22,14 @@ async def verify(
     """
     from streamgauge.catalogue import load_catalogue as catalogue
     from streamgauge.database import open_connection
+    from streamgauge_workers.installation import agree
     from streamgauge_workers.verify import verify as compare
 
     settings = session.settings()
     async with session.servers(settings) as endpoints:
         connection = await open_connection(endpoints.database_url)
         try:
+            await agree(connection, settings)
             lateness = timedelta(days=settings.max_lateness_days)
             result = await compare(connection, catalogue(settings), settings.cardinality_limit, lateness)
         finally:

@@ -5,14 +5,14 @@ import asyncio
 import structlog
 
 from streamgauge.catalogue import CATALOGUE, load_catalogue
-from streamgauge.database import Connection, Pool, open_pool
-from streamgauge.errors import SettingsError
+from streamgauge.database import Pool, open_pool
 from streamgauge.logs import redacted
 from streamgauge.redis_stream import RedisStream
 from streamgauge.settings import Settings
 from streamgauge.stream import StreamPort
 from streamgauge.summaries.rollups import Catalogue
 from streamgauge_workers import metrics
+from streamgauge_workers.installation import agree
 from streamgauge_workers.leases import Leases
 from streamgauge_workers.queries import SQL
 from streamgauge_workers.shard_worker import ShardWorker
@@ -20,7 +20,6 @@ from streamgauge_workers.tenants import Tenants
 
 GENERATION = 0
 PATIENCE = 90.0  # seconds for one statement; more than a lock may be waited for
-AGREED = ("max_lateness_days", "cardinality_limit")
 
 log = structlog.get_logger(__name__)
 
@@ -52,7 +51,7 @@ class Worker:
             for shard in range(self.stream.shards):
                 await connection.execute(SQL["shard_create"], shard, self.stream.generation, shard)
             await connection.execute(SQL["workers_forget"])
-            await self._agree(connection)
+            await agree(connection, self.settings)
         log.info("worker started", worker=str(self.leases.worker_id), shards=self.stream.shards)
         try:
             while not self.stopping.is_set():
@@ -63,18 +62,6 @@ class Worker:
                     continue
         finally:
             await self._leave()
-
-    async def _agree(self, connection: Connection) -> None:
-        """Raise SettingsError unless the settings that the tables depend on are what they were from the beginning."""
-        for name in AGREED:
-            mine = str(getattr(self.settings, name))
-            stored = await connection.fetchval(SQL["installation"], name, mine)
-            if stored != mine:
-                variable = f"STREAMGAUGE_{name.upper()}"
-                raise SettingsError(
-                    f"{variable} is {mine}, and {stored} in the database: keys are remembered and values kept by it, so it cannot "
-                    f"change; set {variable}={stored}"
-                )
 
     async def _turn(self) -> None:
         try:
