@@ -162,7 +162,7 @@ class ShardWorker:
         self.suspicion.forget()
         if position.history is not None:
             metrics.EPOCHS.inc()
-            log.warning("history changed", shard=self.shard, epoch=target.epoch)
+            log.info("history changed", shard=self.shard, epoch=target.epoch)
         moved, _ = await position.swap(connection, target)
         return moved
 
