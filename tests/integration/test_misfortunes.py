@@ -248,18 +248,20 @@ async def test_a_shard_that_waits_does_not_keep_the_other_leases_from_being_rene
         await engine.publish(generate(1, 40))
         await engine.drained()
         holder = await open_connection(database_url)
-        async with holder.transaction():
-            await holder.execute("SELECT FROM shards WHERE shard >= 2 FOR UPDATE")  # as a rebuild does
-            await engine.publish(generate(2, 100))
-            await asyncio.sleep(0.5)
-            async with engine.working(1):
-                await asyncio.sleep(3 * engine.settings.lease_seconds)
-                silent = await engine.connection.fetchval(
-                    "SELECT now() - seen_at < interval '1 second' FROM workers WHERE worker_id = $1",
-                    first.leases.worker_id,
-                )
-                assert silent
+        holding = holder.transaction()
+        await holding.start()
+        await holder.execute("SELECT FROM shards WHERE shard >= 2 FOR UPDATE")  # as a rebuild does
+        await engine.publish(generate(2, 100))
+        await asyncio.sleep(0.5)
+        async with engine.working(1):
+            await asyncio.sleep(3 * engine.settings.lease_seconds)
+            seen = await engine.connection.fetchval(
+                "SELECT now() - seen_at < interval '1 second' FROM workers WHERE worker_id = $1",
+                first.leases.worker_id,
+            )
+            await holding.rollback()
         await holder.close()
+        assert seen
         await engine.drained()
 
 
