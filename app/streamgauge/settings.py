@@ -60,9 +60,7 @@ class Settings:
         doc="Directory of the local servers' data, the keys and the logs.",
     )
     host: str = _setting("127.0.0.1", "STREAMGAUGE_HOST", doc="Address the server listens on.")
-    port: int = _setting(
-        8400, "STREAMGAUGE_PORT", doc="Port of the API and the dashboard.", allowed=(1, 65535)
-    )
+    port: int = _setting(8400, "STREAMGAUGE_PORT", doc="Port of the API server.", allowed=(1, 65535))
     worker_port: int = _setting(
         0,
         "STREAMGAUGE_WORKER_PORT",

@@ -36,8 +36,8 @@ class Entry(NamedTuple):
 
 
 COMMANDS = (
-    Entry("up", "up", "up", "Start everything: servers, schema, API, dashboard and worker."),
-    Entry("serve", "serve", "serve", "Serve the API and the dashboard."),
+    Entry("up", "up", "up", "Start everything: servers, schema, API server and worker."),
+    Entry("serve", "serve", "serve", "Run the API server: health and metrics for now."),
     Entry("worker", "worker", "worker", "Read the streams and write the summaries."),
     Entry("migrate", "migrate", "migrate", "Bring the database to the version this program needs."),
     Entry("import", "imports", "imports", "Import history from files."),

@@ -47,7 +47,6 @@ class Applied:
     outcomes: Counter[Outcome] = field(default_factory=Counter)
     redelivered: int = 0
     rows: int = 0
-    newest_at: int | None = None  #: latest occurrence among the applied events, microseconds
 
 
 class Applier:
@@ -177,7 +176,6 @@ class Applier:
             applied = table.select(outcomes == APPLIED)
             if applied.n:
                 done.rows = await self.summariser.add(connection, aside, applied)
-                done.newest_at = int(applied.occurred_at.max())
             for code in np.unique(outcomes).tolist():
                 owners, found = np.unique(tenant_ids[outcomes == code], return_counts=True)
                 counts.update(

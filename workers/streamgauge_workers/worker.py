@@ -38,6 +38,7 @@ class Worker:
         self.leases = Leases(settings.lease_seconds)
         self.tasks: dict[int, tuple[ShardWorker, asyncio.Task[None]]] = {}
         self.leaving: set[asyncio.Task[None]] = set()
+        self.stopping_shards: set[int] = set()
         self.stopping = asyncio.Event()
 
     def stop(self) -> None:
@@ -71,7 +72,8 @@ class Worker:
             # Leases that run out are taken by others; the token keeps this worker's late commits out.
             log.warning("leases not renewed", error=type(error).__name__, detail=redacted(str(error)))
             return
-        for shard in sorted(self.leases.held - wanted):
+        for shard in sorted((self.leases.held - wanted) & self.tasks.keys() - self.stopping_shards):
+            self.stopping_shards.add(shard)
             # Beside the next turns: a batch that waits must not keep the other leases from being renewed.
             leaving = asyncio.create_task(self._stop_shard(shard), name=f"leave shard {shard}")
             self.leaving.add(leaving)
@@ -93,6 +95,7 @@ class Worker:
         except Exception as error:  # noqa: BLE001 - it runs out by itself
             log.warning("lease not given back", shard=shard, error=type(error).__name__)
         del self.tasks[shard]
+        self.stopping_shards.discard(shard)
         log.info("shard given back", shard=shard)
 
     async def _leave(self) -> None:

@@ -149,6 +149,7 @@ async def test_a_number_left_in_postmaster_pid_that_is_somebody_else_s_now_does_
     (place.data / "postmaster.pid").write_text(f"1\n{place.data}\n0\n5432\n{place.sockets}\n\n0 0\nready\n")
     server = postgres(place, working_postgres())
     await server.start()
+    assert server.failure() is None
     await server.stop()
 
 

@@ -80,6 +80,7 @@ async def test_the_next_start_waits_for_servers_that_are_still_dying(data_dir: P
         # No pause: the servers are ending now.
         async with open_stack(Settings(data_dir=data_dir), "up") as endpoints:
             await write(endpoints.redis_url, endpoints.database_url, "next")
+            assert await read(endpoints.redis_url, endpoints.database_url) == ("next", ["next"])
 
 
 async def test_two_data_directories_run_side_by_side(data_dir: Path, tmp_path: Path) -> None:
