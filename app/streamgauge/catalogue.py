@@ -11,7 +11,7 @@ EVENTS = Rollup(
     "events", ANY, (Dimension(EVENT_NAME),), ((EVENT_NAME,),), value="duration", histogram=True
 )  # fmt: skip
 
-CATALOGUE = Catalogue(event_types=(web.REQUEST,), rollups=(EVENTS, *web.ROLLUPS))
+CATALOGUE = Catalogue(event_types=web.EVENT_TYPES, rollups=(EVENTS, *web.ROLLUPS))
 
 
 def load_catalogue(settings: Settings) -> Catalogue:

@@ -22,6 +22,11 @@ _WORKER_PORT_OFFSET = 2
 # To the last "@": passwords pasted without escaping hold all sorts of characters, and hiding too much does no
 # harm.
 _USER_PASSWORD = re.compile(r"(?<=://)([^/?#@:]*):.*@", re.DOTALL)
+_FLAGS = {
+    **dict.fromkeys(("true", "1", "yes", "on"), True),
+    **dict.fromkeys(("false", "0", "no", "off"), False),
+}
+_ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]+(?::[0-9]{1,5})?|https?://\[[0-9A-Fa-f:]+\](?::[0-9]{1,5})?")
 _QUERY_PASSWORD = re.compile(r"(?<=[?&])(password=)[^&#]*", re.IGNORECASE)
 
 
@@ -120,6 +125,45 @@ class Settings:
         "STREAMGAUGE_CATALOGUE",
         doc="Where the declared event types and rollups are, as module:name. Yours: CATALOGUE.extended(...).",
     )
+    enabled: bool = _setting(
+        True,
+        "STREAMGAUGE_ENABLED",
+        doc="Whether this application is measured at all: true or false. With false, nothing is recorded or sent.",
+    )
+    tenant: str = _setting(
+        "default",
+        "STREAMGAUGE_TENANT",
+        doc="Whose events an application's are, unless its code says otherwise: 1 to 100 characters.",
+    )
+    capture_percent: int = _setting(
+        100,
+        "STREAMGAUGE_CAPTURE_PERCENT",
+        doc="Share of actors that are measured, in percent; the others' events are counted as sampled_out.",
+        allowed=(0, 100),
+    )
+    buffer_events: int = _setting(
+        10_000,
+        "STREAMGAUGE_BUFFER_EVENTS",
+        doc="Most events an application keeps while Redis is away; further ones are dropped and counted.",
+        allowed=(100, 1_000_000),
+    )
+    buffer_bytes: int = _setting(
+        16 * 1024 * 1024,
+        "STREAMGAUGE_BUFFER_BYTES",
+        doc="Most bytes of events an application keeps while Redis is away, as estimated.",
+        allowed=(64 * 1024, 1024**3),
+    )
+    flush_milliseconds: int = _setting(
+        50,
+        "STREAMGAUGE_FLUSH_MILLISECONDS",
+        doc="How long an event waits for others before it is sent.",
+        allowed=(1, 10_000),
+    )
+    cors_origins: str = _setting(
+        "",
+        "STREAMGAUGE_CORS_ORIGINS",
+        doc="Origins of other sites whose pages may read the API, separated by commas: https://app.example.org.",
+    )
     log_level: str = _setting("info", "STREAMGAUGE_LOG_LEVEL", doc="One of debug, info, warning, error.")
     keyring: Path = _setting(  # noqa: RUF009 - as above
         Path(),
@@ -154,6 +198,14 @@ class Settings:
             raise SettingsError(
                 f"STREAMGAUGE_LOG_LEVEL is {self.log_level!r}: choose one of {', '.join(LOG_LEVELS)}"
             )
+        if not 1 <= len(self.tenant) <= 100 or "\0" in self.tenant:
+            raise SettingsError(f"STREAMGAUGE_TENANT is {self.tenant!r}: give a name of 1 to 100 characters")
+        for origin in self.origins:
+            if not _ORIGIN.fullmatch(origin):
+                raise SettingsError(
+                    f"STREAMGAUGE_CORS_ORIGINS holds {origin!r}: give origins such as https://app.example.org, "
+                    "without a path, separated by commas"
+                )
         if not re.fullmatch(r"[A-Za-z0-9_.:-]{1,64}", self.stream_prefix):
             raise SettingsError(
                 f"STREAMGAUGE_STREAM_PREFIX is {self.stream_prefix!r}: "
@@ -161,6 +213,11 @@ class Settings:
             )
         if not self.host or any(character.isspace() for character in self.host):
             raise SettingsError(f"STREAMGAUGE_HOST is {self.host!r}: give an address or a host name")
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """The origins of `cors_origins`, each once."""
+        return tuple(dict.fromkeys(part.strip() for part in self.cors_origins.split(",") if part.strip()))
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str], **overrides: Any) -> Self:
@@ -196,9 +253,15 @@ def without_password(url: str) -> str:
     return _QUERY_PASSWORD.sub(r"\1***", _USER_PASSWORD.sub(r"\1:***@", url))
 
 
-def _parse(variable: str, text: str, kind: object, allowed: tuple[int, int] | None) -> str | int | Path:
+def _parse(
+    variable: str, text: str, kind: object, allowed: tuple[int, int] | None
+) -> str | int | bool | Path:
     if kind is Path:
         return Path(text).expanduser()
+    if kind is bool:
+        if text.lower() not in _FLAGS:
+            raise SettingsError(f"{variable} is {text!r}: give true or false")
+        return _FLAGS[text.lower()]
     if kind is not int:
         return text.lower() if variable == "STREAMGAUGE_LOG_LEVEL" else text
     try:

@@ -139,7 +139,8 @@ def test_the_example_explains_every_setting_with_its_default_and_range() -> None
     assert assigned.keys() == fields.keys()
     for variable, field in fields.items():
         default = field.default if field.default not in (None, Path()) else ""
-        assert assigned[variable] == str(default), variable
+        shown = str(default).lower() if isinstance(default, bool) else str(default)
+        assert assigned[variable] == shown, variable
         comment = text.partition(f"\n{variable}=")[0].rpartition("\n\n")[2]
         assert comment.startswith("#"), variable
         for alternative in field.metadata["env"][1:]:
@@ -147,6 +148,30 @@ def test_the_example_explains_every_setting_with_its_default_and_range() -> None
         if field.metadata["range"] is not None:
             low, high = field.metadata["range"]
             assert f"{low} to {high}" in comment, variable
+
+
+@pytest.mark.parametrize(("text", "flag"), [("true", True), ("1", True), ("Off", False), ("no", False)])
+def test_a_switch_takes_the_usual_words(text: str, flag: bool) -> None:
+    assert Settings.from_environ({"STREAMGAUGE_ENABLED": text}).enabled is flag
+
+
+def test_a_switch_that_is_neither_is_refused_by_name() -> None:
+    with pytest.raises(SettingsError, match=r"STREAMGAUGE_ENABLED is 'maybe': give true or false"):
+        Settings.from_environ({"STREAMGAUGE_ENABLED": "maybe"})
+
+
+def test_origins_are_a_list_without_paths() -> None:
+    settings = Settings(cors_origins="https://a.example, http://[::1]:8000,https://a.example")
+    assert settings.origins == ("https://a.example", "http://[::1]:8000")
+    for wrong in ("*", "https://a.example/", "a.example", "null"):
+        with pytest.raises(SettingsError, match="STREAMGAUGE_CORS_ORIGINS"):
+            Settings(cors_origins=wrong)
+
+
+def test_a_tenant_has_a_name_of_bounded_length() -> None:
+    for wrong in ("", "x" * 101, "a\0b"):
+        with pytest.raises(SettingsError, match="STREAMGAUGE_TENANT"):
+            Settings(tenant=wrong)
 
 
 def test_every_setting_is_described() -> None:

@@ -1,0 +1,54 @@
+"""An event between the host's call and its sending: still with the host's own identifiers, which never leave the process."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from streamgauge.event import Source, Value
+
+#: Why an event was not taken, or was given up before it was sent. Every one of them is counted and announced.
+DropReason = Literal[
+    "disabled",  # STREAMGAUGE_ENABLED is false
+    "closed",  # the gauge was closed
+    "sampled_out",  # its actor is not among STREAMGAUGE_CAPTURE_PERCENT
+    "undeclared_event",  # no event type of that name
+    "invalid_property",  # a declared property of another type, too large, or a text that cannot be stored
+    "invalid_identity",  # tenant, actor, session or group is not a text of a usable length
+    "buffer_full",  # STREAMGAUGE_BUFFER_EVENTS or STREAMGAUGE_BUFFER_BYTES are waiting
+    "not_configured",  # no address of Redis is known
+    "unsendable",  # its frame could not be made: a defect
+    "undelivered",  # Redis did not take it before the process ended
+]
+
+
+class Pending(NamedTuple):
+    """What `track` and the middleware hand to the buffer. Pseudonyms are made when it is sent."""
+
+    name: str
+    occurred_at: int  #: UTC, microseconds since 1970
+    tenant: str
+    actor: str | None  #: the host's identifier
+    session: str | None  #: the host's identifier: often a secret, so it leaves as a keyed digest too
+    group: str | None
+    device: str | None
+    source: Source
+    properties: Mapping[str, Value]
+    key: str | None = None  #: the caller's idempotency key
+    visitor: tuple[str, str] | None = (
+        None  #: (address, user agent) of somebody without an actor; for today's salt
+    )
+    size: int = 0  #: estimated bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """What became of an event as far as the caller can know: `accepted`, or dropped for `reason`."""
+
+    accepted: bool
+    reason: DropReason | None = None
+
+    def __bool__(self) -> bool:
+        return self.accepted
+
+
+ACCEPTED = Ticket(True)
