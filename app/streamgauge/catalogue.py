@@ -2,6 +2,7 @@
 
 from importlib import import_module
 
+from streamgauge.domains.operations import declarations as operations
 from streamgauge.domains.web import declarations as web
 from streamgauge.errors import SettingsError
 from streamgauge.settings import Settings
@@ -11,7 +12,7 @@ EVENTS = Rollup(
     "events", ANY, (Dimension(EVENT_NAME),), ((EVENT_NAME,),), value="duration", histogram=True
 )  # fmt: skip
 
-CATALOGUE = Catalogue(event_types=web.EVENT_TYPES, rollups=(EVENTS, *web.ROLLUPS))
+CATALOGUE = Catalogue(event_types=(*web.EVENT_TYPES, *operations.EVENT_TYPES), rollups=(EVENTS, *web.ROLLUPS))
 
 
 def load_catalogue(settings: Settings) -> Catalogue:

@@ -19,7 +19,8 @@ CREATE TABLE access_keys (
 CREATE INDEX access_keys_by_tenant ON access_keys (tenant_id);
 
 -- The newest events of a tenant in one stripe, newest first and never more than ten: what a live view shows. Written with the
--- batch; not part of what is verified, since it forgets.
+-- batch; not part of what is verified, since it forgets. Each is {"at": microseconds since 1970, "name", "actor": pseudonym in
+-- hexadecimal or null, "group", "session": whether there is one, "properties": up to five declared ones}; texts are cut.
 CREATE TABLE recent_activity (
     shard      smallint NOT NULL,
     tenant_id  int NOT NULL,
@@ -27,7 +28,8 @@ CREATE TABLE recent_activity (
     PRIMARY KEY (shard, tenant_id)
 ) WITH (fillfactor = 50);
 
--- Distinct actors of ten-second buckets of the last minutes: the union of a bucket's parts. Rows older than that are removed.
+-- Distinct actors of ten-second buckets of the last six minutes: the union of a bucket's parts (roaring bitmaps of dense ids).
+-- Rows of before the last ten minutes are removed, so a reader says how far back it looks.
 CREATE TABLE recent_actors (
     shard     smallint NOT NULL,
     tenant_id int NOT NULL,

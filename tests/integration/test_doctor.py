@@ -15,7 +15,10 @@ import asyncpg
 import pytest
 import redis
 
+from streamgauge.capture.pending import DropReason
+from streamgauge.capture.pseudonyms import Keyring
 from streamgauge.capture.publisher import Publisher
+from streamgauge.domains.operations.declarations import PROBE_TENANT
 from streamgauge.entry import EntryId
 from streamgauge.event import Event
 from streamgauge.frame import freeze
@@ -27,7 +30,7 @@ from streamgauge_cli.doctor import diagnose
 from streamgauge_local.ownership import Ownership, Record
 from streamgauge_workers.diagnosis.checks import examine
 from streamgauge_workers.diagnosis.findings import Finding
-from streamgauge_workers.diagnosis.reasons import MEANINGS
+from streamgauge_workers.diagnosis.reasons import DROPS, MEANINGS
 from streamgauge_workers.diagnosis.server_info import ServerInfo
 from streamgauge_workers.diagnosis.snapshot import (
     Database,
@@ -46,7 +49,7 @@ HISTORY = History("run", "birthmark:1")
 AT = EntryId(1_000, 0)
 CAUGHT_UP = Backlog(10, 10, None, False, 5_000)
 SERVER = ServerInfo("Valkey", "8.1.0", "noeviction", 1 << 20, 1 << 30, 4 << 30, True, False, True, 0.0)
-MACHINE = Machine(Path("/data"), {}, 10 << 30, Path("/data/keyring.json"), True, False)
+MACHINE = Machine(Path("/data"), {}, 10 << 30, Path("/data/keyring.json"), True, False, frozenset({"shop"}))
 
 
 def shard(number: int, **changes: Any) -> Shard:
@@ -97,8 +100,9 @@ def bad(snapshot: Snapshot) -> list[Finding]:
 def test_when_all_is_well_every_check_says_so() -> None:
     assert bad(WELL) == []
     assert {finding.check for finding in examine(WELL)} == {
-        "settings", "keys", "disk", "redis", "redis memory", "redis persistence", "postgresql", "postgresql disk", "workers",
-        "leases", "lag", "history", "dead letters", "losses", "tenants", "partitions", "clocks",
+        "settings", "capture", "keys", "disk", "redis", "redis memory", "redis persistence", "postgresql", "postgresql disk", "workers",
+        "leases", "lag", "history", "dead letters", "losses", "partitions", "clocks",
+        "tenants", "access", "drops", "event times",
     }  # fmt: skip
 
 
@@ -134,6 +138,19 @@ def test_when_all_is_well_every_check_says_so() -> None:
         (with_database(forgotten_lanes=1, lost_forgotten=9), "losses", "warning", "9 events of theirs", "forgotten_lanes"),
         (with_database(tenants=[]), "tenants", "warning", "no tenant", "import"),
         (with_database(tenants=[("a", True), ("b", False)]), "tenants", "warning", "applied for b", "prefix"),
+        (with_database(tenants=[("a", False), ("b", False)]), "tenants", "warning", "ever counted; 2 tenants without any: a, b", "--probe"),
+        (with_database(tenants=[("a", True), ("default", False)]), "tenants", "warning", "only for a, and never came for default", "TENANT=a"),
+        (replace(WELL, settings=Settings(shards=2, tenant="acme")), "tenants", "warning", "never came for acme", "STREAMGAUGE_TENANT=shop"),
+        (replace(WELL, settings=Settings(shards=2, enabled=False)), "capture", "warning", "STREAMGAUGE_ENABLED is false", "ENABLED=true"),
+        (replace(WELL, settings=Settings(shards=2, capture_percent=0)), "capture", "warning", "measure nobody", "100"),
+        (replace(WELL, machine=replace(MACHINE, keyring_tenants=None)), "keys", "problem", "damaged", "restore it"),
+        (with_database(pseudonymous=["acme", "shop"]), "keys", "warning", "no keys of acme,", "another machine"),
+        (with_database(keyless=["shop"]), "access", "warning", "opens the dashboard of shop", "keys create --tenant shop"),
+        (with_database(drops=[("buffer_full", 1)]), "drops", "warning", "1 event was dropped by applications as buffer_full", "Redis is reachable"),
+        (with_database(drops=[("undeclared_event", 9)]), "drops", "warning", "9 events were dropped", "EventType"),
+        (with_database(drops=[("of_tomorrow", 2)]), "drops", "warning", "2 events were dropped by applications as of_tomorrow;", "gauge.status()"),
+        (with_database(processed=200, late=3, future=1), "event times", "warning", "200 events, 2% too late were refused", "NTP"),
+        (with_database(processed=10, late=1, future=9), "event times", "warning", "10% too late and 90% too ahead of time", "NTP"),
         (with_database(partition_tomorrow=False, applied_today=True), "partitions", "warning", "lacks", "create tables"),
         (with_database(ahead=5.0), "clocks", "warning", "PostgreSQL is 5 seconds ahead", "NTP"),
         (with_server(ahead=-90.0), "clocks", "problem", "90 seconds ahead of that of Valkey", "NTP"),
@@ -155,10 +172,52 @@ def test_a_redis_without_a_limit_is_fine_while_it_uses_little_of_its_machine() -
 
 
 def test_without_a_keyring_stored_pseudonyms_are_worth_a_warning_and_an_empty_database_is_not() -> None:
-    machine = replace(MACHINE, keyring_exists=False)
+    machine = replace(MACHINE, keyring_exists=False, keyring_tenants=frozenset())
     assert bad(replace(WELL, machine=machine)) == []
-    (found,) = bad(replace(with_database(has_pseudonyms=True), machine=machine))
+    (found,) = bad(replace(with_database(pseudonymous=["shop"]), machine=machine))
     assert (found.check, found.level) == ("keys", "warning")
+    assert "count as somebody new" in found.says
+
+
+def test_sampling_is_told_with_how_to_end_it_and_is_nothing_to_worry_about() -> None:
+    sampled = replace(
+        with_database(drops=[("sampled_out", 40)]), settings=Settings(shards=2, capture_percent=10)
+    )
+    assert bad(sampled) == []
+    told = {finding.check: finding for finding in examine(sampled) if finding.next}
+    assert told.keys() == {"capture", "drops"}
+    assert "PERCENT is 10" in told["capture"].says
+    assert "40 events were dropped by applications as sampled_out" in told["drops"].says
+    assert all("to 100" in (each.next or "") or "=100" in (each.next or "") for each in told.values())
+
+
+def test_the_tenant_of_probes_is_nobody_elses_business() -> None:
+    probed = [("shop", True), (PROBE_TENANT, True)]
+    assert bad(with_database(tenants=probed, keyless=[PROBE_TENANT])) == []
+    assert "1 tenant," in next(
+        each.says for each in examine(with_database(tenants=probed)) if each.check == "tenants"
+    )
+    (found,) = bad(with_database(tenants=[("shop", False), (PROBE_TENANT, True)]))
+    assert "No event was ever counted" in found.says
+    (found,) = bad(with_database(tenants=[(PROBE_TENANT, True)]))
+    assert "There is no tenant yet" in found.says
+
+
+def test_of_an_unknown_tenant_the_cure_names_the_configured_one_when_that_is_missing() -> None:
+    rejected = [Refusals("unknown_tenant", 5, NOW)]
+    (found,) = bad(with_database(rejected=rejected))
+    assert "`streamgauge keys create --tenant default`" in (found.next or "")
+    (found,) = bad(replace(with_database(rejected=rejected), settings=Settings(shards=2, tenant="shop")))
+    assert "`streamgauge keys create --tenant NAME`" in (found.next or "")
+
+
+def test_few_events_at_wrong_times_are_dead_letters_and_no_clock_that_is_wrong() -> None:
+    assert bad(with_database(processed=1000, late=5, future=4)) == []
+
+
+def test_every_reason_for_a_drop_has_a_meaning_and_a_fix() -> None:
+    assert set(get_args(DropReason)) == DROPS.keys()
+    assert all(meaning.means and meaning.fix for meaning in DROPS.values())
 
 
 def test_a_database_at_another_version_hides_what_its_tables_would_say() -> None:
@@ -255,6 +314,8 @@ async def test_what_workers_leave_behind_is_found(
     now = time.time_ns() // 1_000
     events = [Event("http.request", now, "shop"), Event("http.request", now - 30 * 86_400 * 10**6, "shop")]
     await publisher.publish(1, freeze([*events, Event("http.request", now, "nobody")]), 3)
+    publisher.lane(1).drops.update({"buffer_full": 4, "sampled_out": 2})
+    publisher.lane(3).drops.update({"buffer_full": 3})
     await publisher.announce(closed=True)
     with Program("worker", "--port", "0", log=tmp_path / "log", **given(redis_url, database_url)) as worker:
         while await connection.fetchval("SELECT count(*) FROM outcome_ledger") < 3:
@@ -269,6 +330,9 @@ async def test_what_workers_leave_behind_is_found(
     told = {finding.check: finding.says for finding in running if finding.level == "warning"}
     assert "1 event was put aside as late" in told["dead letters"]
     assert "1 event was rejected as unknown_tenant" in told["rejected"]
+    assert "7 events were dropped by applications as buffer_full" in told["drops"]
+    assert "33% too late" in told["event times"]
+    assert "No key opens the dashboard of shop" in told["access"]
     with redis.Redis.from_url(redis_url) as admin:
         admin.flushall()
     stopped = {
@@ -277,6 +341,44 @@ async def test_what_workers_leave_behind_is_found(
     }
     assert (stopped["history"], stopped["workers"]) == ("warning", "problem")
     await stream.aclose()
+
+
+async def test_only_a_valid_key_that_may_read_opens_a_dashboard(
+    redis_url: str, database_url: str, tmp_path: Path, connection: Any
+) -> None:
+    await connection.execute("INSERT INTO tenants (name) SELECT 't' || n FROM generate_series(1, 6) n")
+    await connection.execute(
+        "INSERT INTO access_keys (key_id, digest, tenant_id, scopes, expires_at, revoked_at) "
+        "SELECT lpad(tenant_id::text, 12, '0'), decode(repeat('00', 32), 'hex'), tenant_id, "
+        "  CASE WHEN name IN ('t1') THEN ARRAY['write'] WHEN name = 't2' THEN ARRAY['admin'] ELSE ARRAY['write', 'read'] END, "
+        "  CASE WHEN name = 't3' THEN now() - interval '1 hour' WHEN name = 't4' THEN now() + interval '1 hour' END, "
+        "  CASE WHEN name = 't5' THEN now() END FROM tenants WHERE name <> 't6'"
+    )
+    found = await diagnose(settings(redis_url, database_url, tmp_path))
+    (told,) = [finding.says for finding in found if finding.check == "access"]
+    assert told == "No key opens the dashboard of t1, t3, t5, t6."
+
+
+async def test_a_keyring_that_lacks_the_tenants_of_stored_actors_is_told(
+    redis_url: str, database_url: str, tmp_path: Path, connection: Any
+) -> None:
+    await connection.execute(
+        "INSERT INTO tenants (name, next_actor, next_visitor) VALUES ('shop', 9, 2147483648), ('acme', 2, 2147483648), "
+        "('visited', 1, 2147483999)"
+    )
+    wanted = settings(redis_url, database_url, tmp_path)
+    wanted.data_dir.mkdir()
+
+    async def keys() -> Finding:
+        return next(finding for finding in await diagnose(wanted) if finding.check == "keys")
+
+    assert "there is no keyring" in (await keys()).says
+    Keyring(wanted.keyring).tenant("shop")
+    assert "holds no keys of acme," in (await keys()).says
+    Keyring(wanted.keyring).tenant("acme")
+    assert (await keys()).level == "ok"
+    wanted.keyring.write_text("nonsense")
+    assert "damaged" in (await keys()).says
 
 
 async def test_an_evicting_redis_and_a_database_of_another_version_are_problems(
@@ -326,7 +428,7 @@ def test_when_nothing_runs_it_says_what_run_would_do_and_starts_and_makes_nothin
     assert not data.exists()
     (data / "postgres").mkdir(parents=True)
     (data / "postgres" / "base").write_bytes(bytes(3 << 20))
-    (data / "keyring.json").write_text("{}")
+    (data / "keyring.json").write_text('{"tenants": {}}')
     (data / "keyring.json").chmod(0o600)
     code, said = run(log=tmp_path / "log", STREAMGAUGE_DATA_DIR=str(data))
     assert code == 1

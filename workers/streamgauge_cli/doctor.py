@@ -2,21 +2,26 @@
 
 import json
 import os
+import time
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from streamgauge.domains.operations.declarations import PROBE_TENANT
 from streamgauge.errors import SettingsError
 from streamgauge.logs import printable
 from streamgauge.settings import Settings
 from streamgauge_cli import session
+from streamgauge_cli.up import base_url, is_ready
 from streamgauge_local.ownership import Ownership
+from streamgauge_workers.diagnosis.applications import capture
 from streamgauge_workers.diagnosis.checks import examine
-from streamgauge_workers.diagnosis.findings import Finding, problem
+from streamgauge_workers.diagnosis.findings import Finding, ok, problem
 from streamgauge_workers.diagnosis.machine import disk, keys, settings
 from streamgauge_workers.diagnosis.snapshot import NOT_RUNNING, Snapshot, look_at_machine, take
 from streamgauge_workers.diagnosis.wording import megabytes
+from streamgauge_workers.probe import Probe, probe
 
 MARKS = {"ok": "ok      ", "warning": "WARNING ", "problem": "PROBLEM "}
 
@@ -25,17 +30,30 @@ async def doctor(
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON object instead of lines for people.")
     ] = False,
+    with_probe: Annotated[
+        bool,
+        typer.Option(
+            "--probe",
+            help=f"Send one event through the whole path, for the tenant {PROBE_TENANT}, and tell how long each hop took.",
+        ),
+    ] = False,
 ) -> None:
     """Say in plain words what is wrong, if anything, and what to do next. Exit code 1 when there is a problem.
 
-    It only looks: it changes nothing and starts nothing.
+    Without --probe it only looks: it changes nothing and starts nothing.
     """
+    probed: Probe | None = None
     try:
-        findings = await diagnose(session.settings())
+        wanted = session.settings()
+        findings = await diagnose(wanted)
+        if with_probe:
+            probed, found = await follow_event(wanted)
+            findings += found
     except SettingsError as error:
         findings = [problem("settings", f"{error}.", "Correct it in the environment or on the command line.")]
     if as_json:
-        typer.echo(json.dumps(summary(findings), indent=1, ensure_ascii=False))
+        shown = summary(findings) | ({"probe": probed.as_dict()} if probed else {})
+        typer.echo(json.dumps(shown, indent=1, ensure_ascii=False))
     else:
         for finding in findings:
             typer.echo(printable(f"{MARKS[finding.level]} {finding.check}: {finding.says}"))
@@ -48,13 +66,41 @@ async def doctor(
 
 async def diagnose(wanted: Settings) -> list[Finding]:
     """Every finding on the servers that are given or running; without any, on what is here."""
-    redis_url, database_url = wanted.redis_url, wanted.database_url
-    if redis_url is None or database_url is None:
-        running = running_servers(wanted.data_dir)
-        redis_url, database_url = redis_url or running[0], database_url or running[1]
+    redis_url, database_url = addresses(wanted)
     if redis_url is None and database_url is None:
         return nothing_runs(wanted)
     return examine(await take(wanted, redis_url, database_url))
+
+
+async def follow_event(wanted: Settings) -> tuple[Probe | None, list[Finding]]:
+    """Send the probe's event; returns what became of it, and the same in words. None when there is nowhere to send it."""
+    redis_url, database_url = addresses(wanted)
+    if redis_url is None or database_url is None:
+        return None, [
+            problem("probe", "No event was sent: it takes Redis and PostgreSQL.", "Start them, or give both.")
+        ]
+    probed = await probe(wanted, redis_url, database_url)
+    if probed.trouble is not None:
+        return probed, [problem("probe", probed.trouble.says, probed.trouble.next)]
+    hops = "".join(f" -> {name} {each:.1f} ms" for name, each in probed.hops.items())
+    found = [
+        ok("probe", f"One event took {probed.milliseconds:.1f} ms through shard {probed.shard}: made{hops}.")
+    ]
+    began = time.perf_counter()
+    if await is_ready(wanted.host, wanted.port):
+        probed.server = (time.perf_counter() - began) * 1000
+        says = f"The server at {base_url(wanted.host, wanted.port)} is ready; it said so in {probed.server:.1f} ms."
+    else:
+        says = f"No server is ready at {base_url(wanted.host, wanted.port)}, so answers were read from PostgreSQL alone."
+    return probed, [*found, ok("probe", says)]
+
+
+def addresses(wanted: Settings) -> tuple[str | None, str | None]:
+    """Addresses of Redis and PostgreSQL: given ones, else those of what runs over the data directory."""
+    if wanted.redis_url is not None and wanted.database_url is not None:
+        return wanted.redis_url, wanted.database_url
+    redis_url, database_url = running_servers(wanted.data_dir)
+    return wanted.redis_url or redis_url, wanted.database_url or database_url
 
 
 def running_servers(data_dir: Path) -> tuple[str | None, str | None]:
@@ -81,6 +127,7 @@ def nothing_runs(wanted: Settings) -> list[Finding]:
         plan = f"`./run` makes {machine.data_dir} and starts a new Valkey and PostgreSQL in it."
     return [
         *settings(snapshot),
+        *capture(snapshot),
         problem(
             "servers",
             "Nothing runs here: no servers were given, and no `streamgauge up` is running.",

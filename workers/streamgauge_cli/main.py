@@ -37,10 +37,11 @@ class Entry(NamedTuple):
 
 COMMANDS = (
     Entry("up", "up", "up", "Start everything: servers, schema, API server and worker."),
-    Entry("serve", "serve", "serve", "Run the API server: health and metrics for now."),
+    Entry("serve", "serve", "serve", "Run the API server and the dashboard."),
     Entry("worker", "worker", "worker", "Read the streams and write the summaries."),
     Entry("migrate", "migrate", "migrate", "Bring the database to the version this program needs."),
     Entry("import", "imports", "imports", "Import history from files."),
+    Entry("keys", "keys", "keys", "Keys of the API: create, list, revoke."),
     Entry("query", "query", "query", "Ask the summaries a question."),
     Entry("verify", "verify", "verify", "Recompute the summaries and compare."),
     Entry("rebuild", "rebuild", "rebuild", "Fill a rollup from the event log."),

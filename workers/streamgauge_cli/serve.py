@@ -11,7 +11,7 @@ import uvicorn
 
 from streamgauge import logs
 from streamgauge.errors import ServerError
-from streamgauge.read.server import create_app
+from streamgauge.server import create_server
 from streamgauge_cli import session
 from streamgauge_cli.listening import listen, stop_signals
 from streamgauge_migrations import require_current
@@ -23,7 +23,7 @@ async def serve(
     port: Annotated[int | None, typer.Option(help="Port to listen on. (default: 8400)")] = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on. (default: 127.0.0.1)")] = None,
 ) -> None:
-    """Serve the API and the dashboard, until Ctrl-C or SIGTERM.
+    """Serve the API and the dashboard, and take events, until Ctrl-C or SIGTERM.
 
     /health/live and /health/ready tell how it is, /metrics is for Prometheus.
     """
@@ -42,7 +42,7 @@ async def serve(
             await stopping.serve(
                 Server(
                     uvicorn.Config(
-                        create_app(known, require_current),
+                        create_server(known, require_current),
                         log_config=None,
                         access_log=False,
                         server_header=False,

@@ -1,4 +1,4 @@
-"""`streamgauge up`: local servers, schema, API and worker under one roof, until Ctrl-C."""
+"""`streamgauge up`: local servers, schema, API, worker and the example school under one roof, until Ctrl-C."""
 
 import asyncio
 import contextlib
@@ -16,13 +16,14 @@ import typer
 
 from streamgauge.errors import ServerError, SettingsError
 from streamgauge.settings import Settings
-from streamgauge_cli import session
+from streamgauge_cli import demo, session
 from streamgauge_local import logs
 from streamgauge_local.ownership import prepare_directory
 from streamgauge_local.process import Process
 from streamgauge_local.stack import Endpoints, open_stack
 
 _READY_SECONDS = 60.0
+_DEMO_READY_SECONDS = 15.0
 _STOP_SECONDS = 15.0
 _ROTATE_SECONDS, _LOOK_SECONDS = 60.0, 0.2
 # How this machine reaches a server that listens on all addresses.
@@ -39,8 +40,15 @@ async def up(
         Path | None,
         typer.Option(help="Directory of local servers, keys and logs. (default: .streamgauge)"),
     ] = None,
+    with_demo: Annotated[
+        bool,
+        typer.Option(
+            "--demo/--no-demo",
+            help="Start the example school, with demo traffic of a tenant of its own, on the port above the API's.",
+        ),
+    ] = True,
 ) -> None:
-    """Start everything: servers, schema, API, dashboard and worker. Ctrl-C stops it.
+    """Start everything: servers, schema, API, dashboard, worker and an example. Ctrl-C stops it.
 
     Given servers (STREAMGAUGE_REDIS_URL, STREAMGAUGE_DATABASE_URL) are used; the others are
     started from the data directory. What the parts write goes to the folder `logs` in it.
@@ -52,33 +60,40 @@ async def up(
         (settings.worker_port, "STREAMGAUGE_WORKER_PORT, or --port: the worker's follows it"),
     ):
         check_port(settings.host, number, advice)
+    with_demo = with_demo and demo.is_there()
+    if with_demo:
+        check_port(demo.host_of(settings), demo.port_of(settings), demo.ADVICE)
     with _cancelled_by_signals(), contextlib.suppress(asyncio.CancelledError):
         from streamgauge_migrations import migrate
 
         async with open_stack(settings, "up") as endpoints:
             await migrate(endpoints.database_url)
-            await Supervisor(settings, endpoints).run(began)
+            await Supervisor(settings, endpoints, with_demo).run(began)
 
 
 class Supervisor:
-    """The server and the worker as children, and what happens when one of them, or a local server, ends."""
+    """The server, the worker and the example as children, and what happens when one of them, or a local server, ends."""
 
-    def __init__(self, settings: Settings, endpoints: Endpoints) -> None:
+    def __init__(self, settings: Settings, endpoints: Endpoints, with_demo: bool) -> None:
         self._settings = settings
         self._endpoints = endpoints
+        self._with_demo = with_demo
         self._logs = prepare_directory(settings.data_dir) / "logs"
         self._children: list[Process] = []
+        self._school: Process | None = None
 
     async def run(self, began: float) -> None:
-        """Start both, say where they are, and stay until cancelled; `began` is when the user asked.
+        """Start all, say where they are, and stay until cancelled; `began` is when the user asked.
 
         Raises:
-            ServerError: a child or a local server ended by itself. Everything else is stopped.
+            ServerError: the server, the worker or a local server ended by itself. Everything else is stopped.
         """
         try:
             self._children = [self._child("serve"), self._child("worker")]
+            if self._with_demo:
+                self._school = self._start_school()
             await self._until_ready()
-            self._announce(time.monotonic() - began)
+            await self._announce(began)
             rotated = time.monotonic()
             while True:
                 self._check()
@@ -88,15 +103,23 @@ class Supervisor:
                         logs.rotate(log)
                 await asyncio.sleep(_LOOK_SECONDS)
         finally:
-            for child in self._children:
+            # The example first: it sends what it holds on its way out.
+            for child in (*filter(None, [self._school]), *self._children):
                 await child.stop((signal.SIGTERM, _STOP_SECONDS))
 
     def _child(self, name: str) -> Process:
+        command = [sys.executable, "-P", "-m", "streamgauge_cli.main", name]
+        # By the kernel's kill when we are killed: all can be, and nothing is left of us to insist.
+        return Process(name, command, self._log(name), environment=self._environment())
+
+    def _start_school(self) -> Process:
+        environment = demo.environment(self._environment())
+        return Process("example", demo.command(self._settings), self._log("example"), environment=environment)
+
+    def _log(self, name: str) -> Path:
         log = self._logs / f"{name}.log"
         logs.rotate(log)
-        command = [sys.executable, "-P", "-m", "streamgauge_cli.main", name]
-        # By the kernel's kill when we are killed: both can be, and nothing is left of us to insist.
-        return Process(name, command, log, environment=self._environment())
+        return log
 
     def _environment(self) -> dict[str, str]:
         settings = self._settings
@@ -131,13 +154,47 @@ class Supervisor:
             if child.exit_code is not None:
                 how = f"`streamgauge {child.name}` ended with exit code {child.exit_code}"
                 raise ServerError(f"{how}; everything else was stopped. Its last lines:\n{child.output()}")
+        if self._school is not None and self._school.exit_code is not None:
+            how = f"The example school ended with exit code {self._school.exit_code}; its log says why"
+            print(f"streamgauge: {how}. Everything else goes on.", file=sys.stderr, flush=True)
+            self._school = None
 
-    def _announce(self, seconds: float) -> None:
-        print(f"Streamgauge is at {base_url(self._settings.host, self._settings.port)}", flush=True)
-        print(
-            f"Ready in {seconds:.1f} s. {self._endpoints.details}. Logs in {self._logs}. Ctrl-C stops it.",
-            flush=True,
+    async def _announce(self, began: float) -> None:
+        settings = self._settings
+        say(
+            f"Streamgauge is at {await self._dashboard(settings.tenant)}  (your application: tenant {settings.tenant})"
         )
+        if self._school is not None and await self._is_school_ready():
+            school = base_url(demo.host_of(settings), demo.port_of(settings))
+            dashboard = await self._dashboard(demo.TENANT)
+            say(f"Example school  {school}  its dashboard: {dashboard}  (tenant {demo.TENANT}, demo traffic)")
+        if self._endpoints.stack is not None:
+            say(f"Your application finds it with STREAMGAUGE_DATA_DIR={settings.data_dir.absolute()}")
+        details = f"{self._endpoints.details}. Logs in {self._logs}"
+        say(f"Ready in {time.monotonic() - began:.1f} s. {details}. Ctrl-C stops it.")
+
+    async def _dashboard(self, tenant: str) -> str:
+        """The page's address with the tenant's key, which browsers keep to themselves: it is behind the `#`."""
+        # Here, because `doctor` imports this module and needs none of it.
+        from streamgauge_local.credentials import local_keys
+
+        keys = await local_keys(self._endpoints.database_url, self._settings.data_dir, tenant)
+        return f"{base_url(self._settings.host, self._settings.port)}/#key={keys.read}"
+
+    async def _is_school_ready(self) -> bool:
+        where = demo.host_of(self._settings), demo.port_of(self._settings)
+        deadline = time.monotonic() + _DEMO_READY_SECONDS
+        while self._school is not None and time.monotonic() < deadline:
+            if await is_ready(*where):
+                return True
+            self._check()
+            await asyncio.sleep(0.05)
+        return False
+
+
+def say(line: str) -> None:
+    """Tell the user, now."""
+    print(line, flush=True)
 
 
 def base_url(host: str, port: int) -> str:

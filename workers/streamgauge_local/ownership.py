@@ -31,6 +31,8 @@ KNOWN_ENTRIES = frozenset(
         "valkey",
         "logs",
         "keyring.json",
+        "salts.json",
+        "access.json",
         "spool",
         "lost+found",
     }

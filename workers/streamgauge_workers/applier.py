@@ -1,12 +1,12 @@
 """Rule P6: one transaction takes what was read into every table, or leaves nothing behind.
 
-Token, duplicates, acceptance, keys, event log, summaries, dead letters, ledger, position: in that order. Whatever is looked up on
-the way is kept in caches that belong to the token; after any error the applier is thrown away with them.
+Token, duplicates, acceptance, keys, event log, summaries, live views, dead letters, ledger, position: in that order. Whatever is
+looked up on the way is kept in caches that belong to the token; after any error the applier is thrown away with them.
 """
 
 import time
 from collections import Counter
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -29,6 +29,8 @@ from streamgauge_workers.event_log import EventLog, Logged
 from streamgauge_workers.lanes import Lanes
 from streamgauge_workers.position import Position
 from streamgauge_workers.queries import SQL
+from streamgauge_workers.recent_activity import RecentActivity
+from streamgauge_workers.recent_actors import RecentActors
 from streamgauge_workers.summariser import Summariser
 from streamgauge_workers.tenants import Tenants
 
@@ -61,6 +63,8 @@ class Applier:
         self.summariser = Summariser(shard, tenants, catalogue, settings.cardinality_limit)
         self.keys = EventKeys(shard, self.max_lateness)
         self.log = EventLog(shard)
+        self.recent_activity = RecentActivity(shard, catalogue)
+        self.recent_actors = RecentActors(shard)
         self.prepare_due = float("-inf")
 
     async def prepare(self, connection: Connection) -> None:
@@ -175,7 +179,7 @@ class Applier:
             await self.log.store(connection, logged, now)
             applied = table.select(outcomes == APPLIED)
             if applied.n:
-                done.rows = await self.summariser.add(connection, aside, applied)
+                done.rows = await self._summarise(connection, aside, applied, known, now)
             for code in np.unique(outcomes).tolist():
                 owners, found = np.unique(tenant_ids[outcomes == code], return_counts=True)
                 counts.update(
@@ -190,6 +194,16 @@ class Applier:
             if kept.get(reason):
                 counts[0, Outcome("dead_lettered", reason)] += kept[reason]
         await self._enter(connection, counts, done)
+
+    async def _summarise(
+        self, connection: Connection, aside: Connection, table: Table, known: Mapping[str, int], now: datetime
+    ) -> int:
+        """Take applied events into the summaries and the live views; returns how many summary rows were written."""
+        rows, actors = await self.summariser.add(connection, aside, table)
+        tenant_ids = [known.get(name, 0) for name in table.tenant.values]
+        await self.recent_activity.store(connection, table, tenant_ids)
+        await self.recent_actors.store(connection, table, actors, tenant_ids, now)
+        return rows
 
     async def _outcomes(
         self,

@@ -1,4 +1,5 @@
-"""What a shard's owner does between batches: trim its stream (rule P8), forget idle lanes (rule P10), tell its lag."""
+"""What a shard's owner does between batches: trim its stream (rule P8), forget idle lanes (rule P10), tell its lag,
+clear its live view."""
 
 import time
 from datetime import timedelta
@@ -11,9 +12,11 @@ from streamgauge_workers import metrics
 from streamgauge_workers.lag import Lag
 from streamgauge_workers.position import Position
 from streamgauge_workers.queries import SQL
+from streamgauge_workers.recent_actors import forget as forget_recent_actors
 
 EVERY = 5.0  # seconds
 FORGET_EVERY = 3_600.0  # seconds
+CLEAR_EVERY = 60.0  # seconds
 IDLE_MARGIN = timedelta(days=1)
 
 
@@ -29,6 +32,7 @@ class Housekeeping:
         self.idle = timedelta(days=settings.max_lateness_days) + IDLE_MARGIN
         self.due = time.monotonic() + EVERY
         self.forget_due = time.monotonic()
+        self.clear_due = time.monotonic()
 
     async def run(self, connection: Connection, position: Position) -> bool:
         """Do what is due. True when it moved the token: read the row again and drop caches."""
@@ -38,6 +42,9 @@ class Housekeeping:
         self.due = now + EVERY
         await self.behind.measure(position.entry_id)
         await self.trim(connection, position)
+        if now >= self.clear_due:
+            self.clear_due = now + CLEAR_EVERY
+            await forget_recent_actors(connection, self.shard)
         if now < self.forget_due:
             return False
         self.forget_due = now + FORGET_EVERY

@@ -164,6 +164,31 @@ SELECT $1, t, l, n, c, k, r, d, e::jsonb, w FROM unnest($2::int[], $3::bytea[], 
     $8::text[], $9::text[], $10::bytea[]) AS new (t, l, n, c, k, r, d, e, w)
 ON CONFLICT (content_id) DO NOTHING RETURNING reason, events
 
+-- activity_load: the newest activities of these tenants
+SELECT tenant_id, activities FROM recent_activity WHERE shard = $1 AND tenant_id = ANY($2::int[])
+
+-- activity_store: their new lists
+INSERT INTO recent_activity (shard, tenant_id, activities) SELECT $1, t, a::jsonb FROM unnest($2::int[], $3::text[]) AS new (t, a)
+ON CONFLICT (shard, tenant_id) DO UPDATE SET activities = excluded.activities
+
+-- recent_actors_load: who was there in these buckets, as parts
+SELECT tenant_id, extract(epoch FROM bucket)::bigint AS start, max(part) AS last, array_agg(members) AS parts
+FROM recent_actors JOIN unnest($2::int[], $3::bigint[]) AS wanted (tenant_id, start) USING (tenant_id)
+WHERE shard = $1 AND bucket = to_timestamp(wanted.start)
+GROUP BY tenant_id, bucket
+
+-- recent_actors_store: append parts
+INSERT INTO recent_actors (shard, tenant_id, bucket, part, members)
+SELECT $1, t, to_timestamp(b), p, m FROM unnest($2::int[], $3::bigint[], $4::int[], $5::bytea[]) AS new (t, b, p, m)
+
+-- recent_actors_remove: drop parts, before one part takes their place
+DELETE FROM recent_actors r USING unnest($2::int[], $3::bigint[]) AS gone (t, b)
+WHERE r.shard = $1 AND r.tenant_id = t AND r.bucket = to_timestamp(b)
+
+-- recent_actors_forget: drop up to $2 rows that no live view shows any more
+DELETE FROM recent_actors WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM recent_actors WHERE shard = $1 AND bucket < now() - interval '10 minutes' LIMIT $2))
+
 -- worker_seen: a worker's heartbeat
 INSERT INTO workers (worker_id, host, pid) VALUES ($1, $2, $3) ON CONFLICT (worker_id) DO UPDATE SET seen_at = now()
 

@@ -1,10 +1,12 @@
 """Takes accepted events into one stripe's summaries: fold, ids, admission, rows."""
 
+from typing import NamedTuple
+
 from streamgauge.database import Connection
 from streamgauge.summaries.calendar import Calendar
 from streamgauge.summaries.fold import Group, Scope, SeriesKey, fold, touched_days
 from streamgauge.summaries.rollups import OTHER, Catalogue
-from streamgauge.table import Table
+from streamgauge.table import Ints, Table
 from streamgauge_workers.actors import ActorIds
 from streamgauge_workers.admissions import Admissions, Cell, Eviction
 from streamgauge_workers.queries import SQL
@@ -13,6 +15,13 @@ from streamgauge_workers.summary_rows import RowKey, SummaryRows
 from streamgauge_workers.tenants import Tenants
 
 NOWHERE = Scope(0, Calendar([(None, "UTC")]))
+
+
+class Added(NamedTuple):
+    """How many rows were written, and the dense actor id of each event, -1 for none."""
+
+    rows: int
+    actors: Ints
 
 
 class Summariser:
@@ -36,8 +45,8 @@ class Summariser:
         self.series = SeriesIds(shard)
         self.rows = SummaryRows(shard)
 
-    async def add(self, connection: Connection, aside: Connection, table: Table) -> int:
-        """Add up to MOST_EVENTS events of known tenants; returns how many rows were written.
+    async def add(self, connection: Connection, aside: Connection, table: Table) -> Added:
+        """Add up to MOST_EVENTS events of known tenants.
 
         Runs inside the transaction that swapped the shard's token; `aside` is another connection (see `ActorIds`).
         """
@@ -54,7 +63,7 @@ class Summariser:
         await self.rows.merge(
             connection, [(self.series.known[group.key], group) for group in groups], new_series
         )
-        return await self.rows.store(connection)
+        return Added(await self.rows.store(connection), actors)
 
     async def _evict(self, connection: Connection, eviction: Eviction) -> list[Group]:
         """Take a value's rows of a day out of the tables, as groups that belong to "(other)" now."""

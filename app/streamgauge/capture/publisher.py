@@ -7,16 +7,27 @@ import secrets
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from hashlib import blake2b
+from typing import Protocol
 
 from streamgauge.entry import LANE_BYTES, Announcement, Batch, EntryId, Record
 from streamgauge.errors import ServerError
-from streamgauge.stream import StreamPort
 
 #: How often one entry is sent before it is given up.
 ATTEMPTS = 6
 #: Longest wait before the first repetition, in seconds; it doubles with every one, up to the ceiling.
 FIRST_DELAY = 0.05
 LONGEST_DELAY = 2.0
+
+
+class Appendable(Protocol):
+    """The part of a `StreamPort` that a producer needs."""
+
+    @property
+    def generation(self) -> int:
+        """See `StreamPort.generation`."""
+
+    async def append(self, shard: int, record: Record, /) -> EntryId:
+        """See `StreamPort.append`."""
 
 
 class Lane:
@@ -30,6 +41,10 @@ class Lane:
         self.generation = generation
         self.next = 0
         self.drops: Counter[str] = Counter()
+        #: When it was last asked for, Unix milliseconds.
+        self.used = born
+        #: The announcement that is known to be in the stream.
+        self.said: Announcement | None = None
         #: First numbers of batches that may still be sent.
         self._open: set[int] = set()
 
@@ -43,6 +58,11 @@ class Lane:
     def settle(self, batch: Batch) -> None:
         """Say that a batch is in the stream, or that it will not be sent again. Twice is fine."""
         self._open.discard(batch.first)
+
+    @property
+    def under_way(self) -> bool:
+        """Whether batches may still be sent."""
+        return bool(self._open)
 
     def announcement(self, closed: bool = False) -> Announcement:
         """How far the lane is settled: up to the oldest batch that may still be sent, or to the end when closed.
@@ -76,7 +96,7 @@ class Publisher:
 
     def __init__(
         self,
-        stream: StreamPort,
+        stream: Appendable,
         clock: Callable[[], int],
         attempts: int = ATTEMPTS,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -94,7 +114,9 @@ class Publisher:
         self._drop_inherited()
         if shard not in self._lanes:
             self._lanes[shard] = Lane(shard, self._clock(), self._stream.generation)
-        return self._lanes[shard]
+        lane = self._lanes[shard]
+        lane.used = self._clock()
+        return lane
 
     async def publish(self, shard: int, payload: bytes, n: int, lane: Lane | None = None) -> EntryId:
         """Number the `n` events in `payload`, freeze them and send them until they are in the stream.
@@ -121,16 +143,31 @@ class Publisher:
         return await self._stream.append(shard, record)
 
     async def announce(self, closed: bool = False) -> None:
-        """Announce every lane in use: every 5 seconds, and with `closed` at shutdown, after which lanes are new.
+        """Announce every lane that has something new to say: every 5 seconds, and with `closed` at shutdown.
 
-        Raises ServerError when a lane could not be announced; its successor announcements say as much.
+        Closed lanes are followed by new ones. Raises ServerError when a lane could not be announced; the next call says as much.
         """
         self._drop_inherited()
         for lane in list(self._lanes.values()):
-            if lane.next or lane.drops:
-                await self.send(lane.shard, lane.announcement(closed))
-            if closed:
-                self._lanes.pop(lane.shard, None)
+            await self._announce(lane, closed)
+
+    async def renew(self, idle_ms: int) -> None:
+        """Close the lanes that were idle for longer than this, in milliseconds: a worker forgets an idle lane one day (P10).
+
+        A lane whose batches may still be sent is left alone. Raises ServerError as `announce` does.
+        """
+        self._drop_inherited()
+        for lane in list(self._lanes.values()):
+            if self._clock() - lane.used > idle_ms and not lane.under_way:
+                await self._announce(lane, closed=True)
+
+    async def _announce(self, lane: Lane, closed: bool) -> None:
+        said = lane.announcement(closed)
+        if (lane.next or lane.drops) and said != lane.said:
+            await self.send(lane.shard, said)
+            lane.said = said
+        if closed and self._lanes.get(lane.shard) is lane:
+            del self._lanes[lane.shard]
 
     def _drop_inherited(self) -> None:
         if self._process != os.getpid():

@@ -9,10 +9,16 @@ from fractions import Fraction
 from typing import Literal
 
 from streamgauge.catalogue import EVENTS
-from streamgauge.domains.web.declarations import BYTES, DURATION_METRIC, REQUESTS
+from streamgauge.domains.web.declarations import (
+    BOT_DURATION_METRIC,
+    BYTES,
+    DURATION_METRIC,
+    REQUEST_BYTES,
+    REQUESTS,
+)
 
 Measure = Literal[
-    "count", "error_count", "error_rate", "distinct", "daily_distinct", "total", "total_average", "average", "minimum", "maximum",
+    "count", "error_count", "error_rate", "success_rate", "distinct", "daily_distinct", "total", "total_average", "average", "minimum", "maximum",
     "quantile",
 ]  # fmt: skip
 Unit = Literal["requests", "events", "visitors", "actors", "fraction", "bytes", "ms"]
@@ -34,12 +40,20 @@ class Metric:
 
 
 _BYTES = REQUESTS.totals.index(BYTES)
+_REQUEST_BYTES = REQUESTS.totals.index(REQUEST_BYTES)
 
 
 def _duration_quantile(percent: int) -> Metric:
     return Metric(
         f"p{percent}_duration", DURATION_METRIC, "quantile", "ms",
         f"{percent} % of the requests were answered within this time", Fraction(percent, 100),
+    )  # fmt: skip
+
+
+def _event_quantile(percent: int) -> Metric:
+    return Metric(
+        f"p{percent}_event_duration", EVENTS.metric, "quantile", "ms",
+        f"{percent} % of the events that have a duration took no longer", Fraction(percent, 100),
     )  # fmt: skip
 
 
@@ -57,6 +71,9 @@ _DECLARED = (
     ),
     Metric("bytes", DURATION_METRIC, "total", "bytes", "bytes of the responses' bodies", place=_BYTES),
     Metric("avg_bytes", DURATION_METRIC, "total_average", "bytes", "bytes / requests", place=_BYTES),
+    Metric(
+        "request_bytes", DURATION_METRIC, "total", "bytes", "bytes of the requests' bodies", place=_REQUEST_BYTES
+    ),
     Metric("min_duration", DURATION_METRIC, "minimum", "ms", "shortest time to the last byte"),
     Metric("avg_duration", DURATION_METRIC, "average", "ms", "mean time to the last byte"),
     Metric("max_duration", DURATION_METRIC, "maximum", "ms", "longest time to the last byte"),
@@ -68,6 +85,16 @@ _DECLARED = (
     Metric(
         "sum_daily_actors", EVENTS.metric, "daily_distinct", "actors", "distinct actors of each local day, added up"
     ),
+    Metric("failed_events", EVENTS.metric, "error_count", "events", "events that their declaration counts as failed"),
+    Metric("success_rate", EVENTS.metric, "success_rate", "fraction", "1 - failed_events / events"),
+    Metric("min_event_duration", EVENTS.metric, "minimum", "ms", "shortest duration of events that have one"),
+    Metric("avg_event_duration", EVENTS.metric, "average", "ms", "mean duration of events that have one"),
+    Metric("max_event_duration", EVENTS.metric, "maximum", "ms", "longest duration of events that have one"),
+    *(_event_quantile(percent) for percent in (50, 95, 99)),
+    Metric("bot_requests", BOT_DURATION_METRIC, "count", "requests", "requests of known bots, which count nowhere else"),
+    Metric("bot_errors", BOT_DURATION_METRIC, "error_count", "requests", "of these, answered with a status of 500 or more"),
+    Metric("bot_bytes", BOT_DURATION_METRIC, "total", "bytes", "bytes of the responses' bodies sent to known bots"),
+    Metric("avg_bot_duration", BOT_DURATION_METRIC, "average", "ms", "mean time to the last byte of bots' requests"),
 )  # fmt: skip
 
 METRICS: Mapping[str, Metric] = {metric.name: metric for metric in _DECLARED}

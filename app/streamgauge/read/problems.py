@@ -44,9 +44,13 @@ def _validation(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - as above
     # Without the values given: they may be anybody's data.
     errors = [
-        {"field": ".".join(map(str, each["loc"])), "detail": str(each["msg"])} for each in error.errors()
+        {"field": ".".join(map(str, each["loc"][1:] or each["loc"])), "detail": str(each["msg"])}
+        for each in error.errors()
     ]
-    return problem(422, "the request holds values that cannot be used: see errors", errors=errors)
+    first = errors[0]
+    return problem(
+        400, f"{first['field']} cannot be used: {first['detail']}", field=first["field"], errors=errors
+    )
 
 
 def _ours(_: Request, error: Exception) -> JSONResponse:

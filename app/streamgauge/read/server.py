@@ -4,16 +4,21 @@ app.state.settings      Settings
 app.state.pool          connections to PostgreSQL
 app.state.stream        the shard streams
 app.state.registry      Prometheus metrics of this server
+app.state.catalogue     what is declared
 """
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from importlib.metadata import version
 
 from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
 
+from streamgauge.catalogue import load_catalogue
 from streamgauge.database import open_pool
 from streamgauge.errors import SettingsError
 from streamgauge.read import exposition, health, problems
+from streamgauge.read.api import routes
 from streamgauge.read.health import CheckSchema
 from streamgauge.read.middleware import RequestMetrics, SafeHeaders
 from streamgauge.read.pipeline import Pipeline
@@ -41,18 +46,29 @@ def create_app(settings: Settings, check_schema: CheckSchema) -> FastAPI:
     app = FastAPI(
         title="Streamgauge",
         lifespan=_connections,
+        version=version("streamgauge"),
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
     )
     app.state.settings = settings
     app.state.check_schema = check_schema
+    app.state.catalogue = load_catalogue(settings)
     app.state.registry = exposition.process_registry()
     app.add_middleware(RequestMetrics, registry=app.state.registry)
     app.add_middleware(SafeHeaders)
     problems.install(app)
     app.include_router(health.router)
     app.include_router(exposition.router)
+    app.include_router(routes.router)
+    if settings.origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=list(settings.origins),
+            allow_methods=["GET", "POST"],
+            allow_headers=["Authorization", "Content-Type", "If-None-Match"],
+            expose_headers=["ETag"],
+        )
     return app
 
 

@@ -49,6 +49,9 @@ class Tally:
                 return found.errors
             case "error_rate":
                 return rounded(Fraction(found.errors, found.count), RATE_DECIMALS) if found.count else None
+            case "success_rate":
+                good = found.count - found.errors
+                return rounded(Fraction(good, found.count), RATE_DECIMALS) if found.count else None
             case "distinct":
                 return len(found.members)
             case "daily_distinct":

@@ -4,12 +4,14 @@ Every grouping is one vectorised pass: dimension values become codes, codes one 
 group. A group is one series in one local hour; the caller merges it into the hour's row and into its day's.
 """
 
+from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 from pyroaring import BitMap
 
 from streamgauge.summaries.calendar import Calendar
@@ -85,6 +87,11 @@ def fold(
         prepared = _Prepared(table, actors, scopes, catalogue, admit)
         for rollup in catalogue.rollups:
             yield from prepared.fold(rollup)
+
+
+def bitmap_of(ids: npt.NDArray[np.uint32]) -> BitMap:
+    """The set of these ids. pyroaring takes an `array` whole and anything else number by number, seven times as slow."""
+    return BitMap(array("I", ids.tobytes()))
 
 
 class _Prepared:
@@ -178,7 +185,7 @@ class _Prepared:
             members = (pairs & 0xFFFFFFFF).astype(np.uint32)
             for group, (first, last) in enumerate(zip(cuts[:-1].tolist(), cuts[1:].tolist(), strict=True)):
                 if first < last:
-                    found[group].members = BitMap(members[first:last])
+                    found[group].members = bitmap_of(members[first:last])
         return found
 
     def _measure_values(self, rollup: Rollup, rows: Ints, groups: Ints, found: list[Measures]) -> None:

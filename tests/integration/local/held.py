@@ -145,13 +145,14 @@ def _runs(pid: int) -> bool:
 
 
 def free_port() -> int:
-    """A port nobody listens on, with the one two above it."""
+    """A port nobody listens on, with the two above it."""
     while True:
-        with socket.socket() as first, socket.socket() as second:
+        with socket.socket() as first, socket.socket() as second, socket.socket() as third:
             first.bind(("127.0.0.1", 0))
             port = int(first.getsockname()[1])
             try:
-                second.bind(("127.0.0.1", port + 2))
-            except OSError:
+                second.bind(("127.0.0.1", port + 1))
+                third.bind(("127.0.0.1", port + 2))
+            except (OSError, OverflowError):
                 continue
             return port

@@ -14,14 +14,20 @@ PATIENCE_SECONDS = 60.0
 
 
 class Started:
-    """A running `streamgauge up`; leaving the context ends it, whatever happened."""
+    """A running `streamgauge up`, without the example unless asked for; leaving the context ends it, whatever happened."""
 
     def __init__(
-        self, data_dir: Path, port: int | None = None, environment: dict[str, str] | None = None
+        self,
+        data_dir: Path,
+        port: int | None = None,
+        environment: dict[str, str] | None = None,
+        *,
+        demo: bool = False,
     ) -> None:
         self.port = free_port() if port is None else port
         self.url = f"http://127.0.0.1:{self.port}"
         options = ["up", "--port", str(self.port), "--data-dir", str(data_dir)]
+        options += [] if demo else ["--no-demo"]
         self.process = subprocess.Popen(
             [sys.executable, "-m", "streamgauge_cli.main", *options],
             stdout=subprocess.PIPE,
@@ -40,6 +46,17 @@ class Started:
         assert line, self.process.stderr.read()
         self._family = family(self.process.pid)
         return line
+
+    def told(self) -> list[str]:
+        """Wait until it says that it is ready; everything it says until then."""
+        assert self.process.stdout is not None
+        lines = [self.wait()]
+        while not lines[-1].startswith("Ready"):
+            line = self.process.stdout.readline()
+            assert line, lines
+            lines.append(line)
+        self._family = family(self.process.pid)
+        return lines
 
     def end(self, number: int) -> tuple[int, str]:
         """Send a signal and wait for its end; the exit code and what it wrote to standard error."""

@@ -10,13 +10,16 @@ import pytest
 
 from streamgauge.errors import SettingsError
 from streamgauge_cli.up import base_url, check_port
+from tests.integration.local.held import free_port
 from tests.integration.local.started import Started
 
 STAND_INS = {"PYTHONPATH": str(Path(__file__).with_name("stand_ins"))}
 
 
-def start(data_dir: Path, mode: str = "", port: int | None = None) -> Started:
-    return Started(data_dir, port, {**STAND_INS, "STAND_IN": mode})
+def start(
+    data_dir: Path, mode: str = "", port: int | None = None, demo: bool = False, **more: str
+) -> Started:
+    return Started(data_dir, port, {**STAND_INS, "STAND_IN": mode, **more}, demo=demo)
 
 
 def until_worker_begins(data_dir: Path, up: Started) -> None:
@@ -29,7 +32,7 @@ def until_worker_begins(data_dir: Path, up: Started) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_it_says_where_it_is_and_stops_cleanly_when_told(tmp_path: Path, number: signal.Signals) -> None:
     with start(tmp_path / "data") as up:
-        assert up.wait() == f"Streamgauge is at {up.url}\n"
+        assert up.wait().startswith(f"Streamgauge is at {up.url}/#key=sg_")
         assert up.status("/health/ready") == 200
         until_worker_begins(tmp_path / "data", up)
         assert up.end(number) == (0, "")
@@ -98,15 +101,43 @@ def test_two_instances_run_side_by_side(tmp_path: Path) -> None:
         assert one.status("/health/ready") == other.status("/health/ready") == 200
 
 
-@pytest.mark.parametrize(("offset", "advice"), [(0, "--port"), (2, "STREAMGAUGE_WORKER_PORT, or --port")])
+@pytest.mark.parametrize(
+    ("offset", "advice"),
+    [
+        (0, "--port"),
+        (1, "--port (the example school's follows it), or leave the school out with --no-demo"),
+        (2, "STREAMGAUGE_WORKER_PORT, or --port"),
+    ],
+)
 def test_a_taken_port_is_told_before_anything_is_started(tmp_path: Path, offset: int, advice: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with start(tmp_path / "data", port=port - offset) as up:
+        with start(tmp_path / "data", port=port - offset, demo=True) as up:
             code, error = up.ended()
     assert code == 2
     assert f"Port {port} of 127.0.0.1 is taken: choose another with {advice}" in error
     assert not (tmp_path / "data").exists()
+
+
+def test_without_the_example_its_port_may_be_taken(tmp_path: Path) -> None:
+    port = free_port()
+    with socket.create_server(("127.0.0.1", port + 1)), start(tmp_path / "data", port=port) as up:
+        assert [line.split()[0] for line in up.told()] == ["Streamgauge", "Your", "Ready"]
+        assert not (tmp_path / "data/logs/example.log").exists()
+
+
+def test_an_example_that_cannot_start_is_told_in_a_line_and_everything_else_goes_on(tmp_path: Path) -> None:
+    # What the stand-ins do not look at stops the real example.
+    with start(tmp_path / "data", demo=True, STREAMGAUGE_CATALOGUE="no_such_module:CATALOGUE") as up:
+        told = up.told()
+        assert not any(line.startswith("Example") for line in told)
+        assert up.status("/health/ready") == 200
+        code, error = up.end(signal.SIGTERM)
+    assert code == 0
+    assert error == (
+        "streamgauge: The example school ended with exit code 1; its log says why. Everything else goes on.\n"
+    )
+    assert "no_such_module" in (tmp_path / "data/logs/example.log").read_text()
 
 
 def test_an_address_that_is_not_ours_is_told() -> None:

@@ -1,8 +1,9 @@
 """All checks, in the order they are told. Each is a pure function from the snapshot to findings.
 
-To add one: write it into the module of its kind (`machine`, `servers`, `pipeline`) and put it into that module's tuple.
+To add one: write it into the module of its kind (`machine`, `servers`, `pipeline`, `applications`) and put it into that module's tuple.
 """
 
+from streamgauge_workers.diagnosis.applications import OF_APPLICATIONS
 from streamgauge_workers.diagnosis.findings import Finding, problem
 from streamgauge_workers.diagnosis.machine import OF_THE_MACHINE
 from streamgauge_workers.diagnosis.pipeline import OF_THE_PIPELINE, OF_THE_TABLES
@@ -39,4 +40,6 @@ def examine(snapshot: Snapshot) -> list[Finding]:
         found += [finding for check in OF_THE_PIPELINE for finding in check(snapshot)]
     elif usable:
         found += [finding for check in OF_THE_TABLES for finding in check(snapshot)]
+    if usable:
+        found += [finding for check in OF_APPLICATIONS for finding in check(snapshot)]
     return found

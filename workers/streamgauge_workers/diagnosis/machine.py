@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Iterator
 
+from streamgauge_workers.diagnosis.applications import capture
 from streamgauge_workers.diagnosis.findings import Finding, ok, problem, warning
 from streamgauge_workers.diagnosis.snapshot import Database, Snapshot
-from streamgauge_workers.diagnosis.wording import megabytes
+from streamgauge_workers.diagnosis.wording import capitalised, listed, megabytes
 
 Findings = Iterator[Finding]
 
+RESTORE = "restore it from its backup, or set STREAMGAUGE_KEYRING to where it is"
 LEAST_FREE = 512 * 1024 * 1024  # bytes
 
 
@@ -33,15 +35,31 @@ def keys(snapshot: Snapshot) -> Findings:
             f"Others may read the keyring {machine.keyring}, and so undo pseudonyms.",
             f"chmod 600 {machine.keyring}",
         )
-    elif machine.keyring_exists:
-        yield ok("keys", f"The keyring {machine.keyring} is there and private.")
-    elif isinstance(snapshot.database, Database) and snapshot.database.has_pseudonyms:
+        return
+    named = snapshot.database.pseudonymous if isinstance(snapshot.database, Database) else ()
+    missing = [name for name in named if name not in (machine.keyring_tenants or ())]
+    if not machine.keyring_exists and missing:
         yield warning(
             "keys",
-            f"The database holds pseudonyms, but there is no keyring at {machine.keyring}: "
-            "nobody can be found or erased by name here.",
-            "Restore it from its backup, or set STREAMGAUGE_KEYRING to where it is.",
+            f"The database holds pseudonyms, but there is no keyring at {machine.keyring}: nobody can be found or erased by "
+            "name here, and with a new one everybody would count as somebody new.",
+            capitalised(f"{RESTORE}, before anything makes a new one"),
         )
+    elif machine.keyring_exists and machine.keyring_tenants is None:
+        yield problem(
+            "keys",
+            f"The keyring {machine.keyring} cannot be read or is damaged.",
+            f"Run this as its owner. If it is damaged: {RESTORE}.",
+        )
+    elif missing:
+        yield warning(
+            "keys",
+            f"The keyring {machine.keyring} holds no keys of {listed(missing)}, whose actors are in the database under "
+            "pseudonyms: it is not the one these were made with.",
+            capitalised(f"{RESTORE}, unless another machine has their keys"),
+        )
+    elif machine.keyring_exists:
+        yield ok("keys", f"The keyring {machine.keyring} is there and private.")
     else:
         yield ok("keys", "There is no keyring yet; it is made when the first key is needed.")
 
@@ -59,4 +77,4 @@ def disk(snapshot: Snapshot) -> Findings:
         yield ok("disk", f"The disk of {machine.data_dir} has {megabytes(machine.free)} free.")
 
 
-OF_THE_MACHINE: tuple[Callable[[Snapshot], Findings], ...] = (settings, keys, disk)
+OF_THE_MACHINE: tuple[Callable[[Snapshot], Findings], ...] = (settings, capture, keys, disk)

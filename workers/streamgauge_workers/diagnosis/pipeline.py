@@ -1,10 +1,11 @@
 """Checks of the pipeline between the servers."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC
 
 from streamgauge_workers.diagnosis.findings import Finding, ok, problem, warning
-from streamgauge_workers.diagnosis.reasons import MEANINGS
+from streamgauge_workers.diagnosis.reasons import MEANINGS, NAME
 from streamgauge_workers.diagnosis.snapshot import Database, Redis, Refusals, Shard, Snapshot
 from streamgauge_workers.diagnosis.wording import capitalised, counted, listed
 
@@ -127,8 +128,13 @@ def dead_letters(snapshot: Snapshot) -> Findings:
 
 def rejected(snapshot: Snapshot) -> Findings:
     """What was refused and only counted."""
+    own = snapshot.settings.tenant
+    missing = own not in {name for name, _ in _database(snapshot).tenants}
     for each in _database(snapshot).rejected:
-        yield _refusal("rejected", each, "was rejected", "were rejected")
+        found = _refusal("rejected", each, "was rejected", "were rejected")
+        # Which tenants they named is not counted; the one that is known to be missing is the likeliest.
+        advice = (found.next or "").replace(NAME, own if missing else NAME)
+        yield replace(found, next=advice)
 
 
 def _refusal(check: str, refusals: Refusals, singular: str, plural: str) -> Finding:
@@ -161,27 +167,6 @@ def losses(snapshot: Snapshot) -> Findings:
         )
     if not database.lost and not database.forgotten_lanes:
         yield ok("losses", "Every event that was announced has arrived.")
-
-
-def tenants(snapshot: Snapshot) -> Findings:
-    """Whose dashboards are empty because nothing came."""
-    known = _database(snapshot).tenants
-    if not known:
-        yield warning(
-            "tenants",
-            "There is no tenant yet, so nothing can be counted.",
-            "Import a log (`streamgauge import access-log FILE --tenant NAME`) or make events (`streamgauge load`).",
-        )
-        return
-    empty = [name for name, has_events in known if not has_events]
-    if empty:
-        yield warning(
-            "tenants",
-            f"No event was ever applied for {listed(empty)}.",
-            "Look whether its producers run, use this Redis and prefix, and spell the tenant so.",
-        )
-    else:
-        yield ok("tenants", f"{counted(len(known), 'tenant')}, all with events.")
 
 
 def partitions(snapshot: Snapshot) -> Findings:
@@ -226,9 +211,9 @@ def _database(snapshot: Snapshot) -> Database:
 
 #: These need the tables alone.
 OF_THE_TABLES: tuple[Callable[[Snapshot], Findings], ...] = (
-    workers, shards, attempts, dead_letters, rejected, losses, tenants, partitions,
+    workers, shards, attempts, dead_letters, rejected, losses, partitions,
 )  # fmt: skip
 #: These are told when everything answers.
 OF_THE_PIPELINE: tuple[Callable[[Snapshot], Findings], ...] = (
-    workers, shards, lag, history, attempts, dead_letters, rejected, losses, tenants, partitions, clocks,
+    workers, shards, lag, history, attempts, dead_letters, rejected, losses, partitions, clocks,
 )  # fmt: skip

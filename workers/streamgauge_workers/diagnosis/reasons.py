@@ -1,8 +1,11 @@
-"""What each reason for a refusal means, and what to do about it."""
+"""What each reason for a refusal or a drop means, and what to do about it."""
 
 from typing import NamedTuple
 
+from streamgauge.capture.pending import DropReason
 from streamgauge.outcomes import Reason
+
+NAME = "NAME"  # stands for a tenant's name
 
 
 class Meaning(NamedTuple):
@@ -14,7 +17,9 @@ class Meaning(NamedTuple):
 
 MEANINGS: dict[Reason, Meaning] = {
     "unknown_tenant": Meaning(
-        "their tenant does not exist", "create the tenant, then rebuild from the event log; or correct its name where events are made"
+        "their tenant does not exist",
+        f"make the tenant (`streamgauge keys create --tenant {NAME}`, or an import for it), and later events are counted; or correct "
+        "its name where events are made (STREAMGAUGE_TENANT)",
     ),
     "invalid_value": Meaning(
         "a measured number is below 0, above 2^48-1 or not a number", "correct the unit or the measurement where events are made"
@@ -41,5 +46,44 @@ MEANINGS: dict[Reason, Meaning] = {
     "poison": Meaning(
         "workers failed on them again and again",
         "look at the column `detail` of dead_letters and report it: this is a defect of ours",
+    ),
+}  # fmt: skip
+
+DROPS: dict[DropReason, Meaning] = {
+    "disabled": Meaning(
+        "STREAMGAUGE_ENABLED is false there", "set STREAMGAUGE_ENABLED=true and restart the application"
+    ),
+    "closed": Meaning(
+        "they came after the application had closed its gauge",
+        "close it later: `gauge.lifespan` closes it after everything else",
+    ),
+    "sampled_out": Meaning(
+        "their actors are not among STREAMGAUGE_CAPTURE_PERCENT", "to measure everybody set STREAMGAUGE_CAPTURE_PERCENT=100"
+    ),
+    "undeclared_event": Meaning(
+        "no event type of that name is declared",
+        "declare it where the gauge is made, as `event_types=(EventType(...),)`, or correct the name",
+    ),
+    "invalid_property": Meaning(
+        "a declared property has another type, is too large, or cannot be stored",
+        "correct the value where it is tracked, or its declaration",
+    ),
+    "invalid_identity": Meaning(
+        "tenant, actor, session or group is no text of a usable length", "give texts of 1 to a few hundred characters"
+    ),
+    "buffer_full": Meaning(
+        "Redis did not take them as fast as they came",
+        "look whether Redis is reachable from the application and not full; then raise STREAMGAUGE_BUFFER_EVENTS or "
+        "STREAMGAUGE_BUFFER_BYTES",
+    ),
+    "not_configured": Meaning(
+        "the application did not know where Redis is", "give it STREAMGAUGE_REDIS_URL"
+    ),
+    "unsendable": Meaning(
+        "they could not be put into a frame", "look at the application's log and report it: this is a defect of ours"
+    ),
+    "undelivered": Meaning(
+        "Redis did not take them before the application ended",
+        "look whether Redis was away then; give the application longer to end",
     ),
 }  # fmt: skip

@@ -1,6 +1,7 @@
 """One look at this machine, Redis and PostgreSQL. It reads only, and what does not answer is noted, not raised."""
 
 import asyncio
+import json
 import shutil
 import stat
 import time
@@ -44,6 +45,8 @@ class Machine:
     keyring: Path
     keyring_exists: bool
     keyring_is_open: bool  #: others than its owner may read it
+    #: Tenants that the keyring holds keys of; None when it cannot be read.
+    keyring_tenants: frozenset[str] | None = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +115,16 @@ class Database:
     partition_today: bool = True
     partition_tomorrow: bool = True
     applied_today: bool = False
-    has_pseudonyms: bool = False
+    #: Tenants with actors under pseudonyms made with the tenant's key.
+    pseudonymous: Sequence[str] = ()
+    #: Tenants without a valid key that may read.
+    keyless: Sequence[str] = ()
+    #: What applications dropped, by reason.
+    drops: Sequence[tuple[str, int]] = ()
+    #: Of the last day: all events that were read, and those refused for their time.
+    processed: int = 0
+    late: int = 0
+    future: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +160,16 @@ def look_at_machine(settings: Settings) -> Machine:
     keyring = settings.keyring.expanduser().absolute()
     exists = keyring.is_file()
     is_open = exists and bool(stat.S_IMODE(keyring.stat().st_mode) & 0o077)
-    return Machine(directory, sizes, shutil.disk_usage(existing).free, keyring, exists, is_open)
+    held = _tenants_of(keyring) if exists and not is_open else frozenset()
+    return Machine(directory, sizes, shutil.disk_usage(existing).free, keyring, exists, is_open, held)
+
+
+def _tenants_of(keyring: Path) -> frozenset[str] | None:
+    """Whose keys a keyring holds; the keys themselves are not looked at."""
+    try:
+        return frozenset(json.loads(keyring.read_bytes())["tenants"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _size(directory: Path) -> int:
@@ -206,7 +227,9 @@ async def _ask_database(connection: Connection) -> Database:
         return Database(version, ahead, clock["read_only"], write_error, refused)
     losses = await connection.fetchrow(SQL["losses"])
     partitions = await connection.fetchrow(SQL["partitions"])
+    last_day = await connection.fetchrow(SQL["last_day"])
     assert losses is not None  # noqa: S101 - as above
+    assert last_day is not None  # noqa: S101 - as above
     assert partitions is not None  # noqa: S101 - as above
     return Database(
         version,
@@ -228,7 +251,10 @@ async def _ask_database(connection: Connection) -> Database:
         partitions["today"],
         partitions["tomorrow"],
         partitions["applied_today"],
-        await connection.fetchval(SQL["pseudonyms"]),
+        [row["name"] for row in await connection.fetch(SQL["pseudonymous"])],
+        [row["name"] for row in await connection.fetch(SQL["keyless"])],
+        [(row["reason"], row["events"]) for row in await connection.fetch(SQL["drops"])],
+        *last_day,
     )
 
 

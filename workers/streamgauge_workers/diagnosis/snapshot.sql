@@ -31,7 +31,22 @@ FROM tenants t ORDER BY t.name
 -- partitions: the event log's partitions, and whether those of today and tomorrow are among them
 SELECT to_regclass('event_log_' || to_char(now(), 'YYYYMMDD')) IS NOT NULL AS today,
        to_regclass('event_log_' || to_char(now() + interval '1 day', 'YYYYMMDD')) IS NOT NULL AS tomorrow,
-       coalesce((SELECT max(applied_at)::date = now()::date FROM shards), false) AS applied_today
+       EXISTS (SELECT 1 FROM outcome_ledger WHERE hour >= date_trunc('day', now())) AS applied_today
 
--- pseudonyms: whether any were stored
-SELECT EXISTS (SELECT 1 FROM actors)
+-- pseudonymous: tenants that an id was ever given to an actor of, whose pseudonym is made with the tenant's key
+SELECT name FROM tenants WHERE next_actor > 1 ORDER BY name
+
+-- keyless: tenants without a valid key that may read
+SELECT name FROM tenants t WHERE NOT EXISTS (
+    SELECT 1 FROM access_keys k WHERE k.tenant_id = t.tenant_id AND k.scopes && ARRAY['read', 'admin']
+        AND k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > now())
+) ORDER BY name
+
+-- drops: events that producers announced as given up, by reason
+SELECT reason, sum(events::bigint)::bigint AS events FROM lanes, jsonb_each_text(drops) AS dropped (reason, events)
+WHERE drops <> '{}' GROUP BY reason ORDER BY reason
+
+-- last_day: events read in the last day, and those that were refused for their time
+SELECT coalesce(sum(events), 0)::bigint AS processed, coalesce(sum(events) FILTER (WHERE reason = 'late'), 0)::bigint AS late,
+       coalesce(sum(events) FILTER (WHERE reason = 'future'), 0)::bigint AS future
+FROM outcome_ledger WHERE hour > now() - interval '1 day'

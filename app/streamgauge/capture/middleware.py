@@ -1,0 +1,254 @@
+"""What the application answered: one event for each finished request, without the host noticing.
+
+Plain ASGI: bodies are neither buffered nor changed, and nothing of ours that fails reaches the host.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+from typing import Final, Protocol
+
+from streamgauge.capture.agents import MOST_BYTES, agent
+from streamgauge.capture.context import Known, RequestContext, current
+from streamgauge.capture.exchange import App, Exchange, Message, Receive, Scope, Send
+from streamgauge.capture.paths import DEFAULT_ANONYMOUS, DEFAULT_EXCLUDE, path_set
+from streamgauge.capture.pending import Pending
+from streamgauge.capture.route_template import RouteTemplates
+from streamgauge.domains.web.declarations import (
+    AUTHENTICATED,
+    BOT_REQUEST,
+    BYTES,
+    DURATION,
+    ERROR_TYPE,
+    METHOD,
+    REQUEST,
+    REQUEST_BYTES,
+    ROUTE,
+    STATUS,
+)
+from streamgauge.event import Value
+from streamgauge.settings import Settings
+
+FLUSH_SECONDS: Final = 2.0
+
+_MARK = "streamgauge.gauges"  # in the scope: the gauges that count this request
+_METHODS = frozenset(
+    ["CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE"]
+)
+_NAME, _BOT_NAME = REQUEST.name, BOT_REQUEST.name
+_ENDS = frozenset({"lifespan.shutdown.complete", "lifespan.shutdown.failed"})
+
+
+class KnownIdentity(Protocol):
+    """Who events are of, as a gauge was told."""
+
+    @property
+    def tenant(self) -> Known: ...
+    @property
+    def actor(self) -> Known: ...
+    @property
+    def session(self) -> Known: ...
+
+
+class Gauge(Protocol):
+    """The part of a gauge that the middleware needs."""
+
+    @property
+    def enabled(self) -> bool: ...
+    @property
+    def identity(self) -> KnownIdentity: ...
+    @property
+    def settings(self) -> Settings: ...
+    def offer(self, pending: Pending, /) -> object: ...
+    def trouble(self, what: str, /) -> None: ...
+    def flush(self, timeout: float, /) -> object: ...
+
+
+class StreamgaugeMiddleware:
+    """Counts an application's requests: `http.request` for people and programs, `bot.request` for known bots.
+
+    An event has the moment the request began, the route's whole template, the status, the time to the last byte, and the bytes
+    of both bodies: of the request's what the application read, of the response's what left it (none for HEAD). It is made when the
+    application is done with the request, background tasks included. An exception that the application lets out counts as status
+    500, unless a response had begun, and `error.type` names its class; a request given up before its response counts as 499.
+    """
+
+    def __init__(
+        self,
+        app: App,
+        gauge: Gauge,
+        *,
+        exclude: Iterable[str] = DEFAULT_EXCLUDE,
+        anonymous_paths: Iterable[str] = DEFAULT_ANONYMOUS,
+        actor: Known = None,
+        tenant: Known = None,
+        session: Known = None,
+        device: bool = False,
+        clock: Callable[[], int] = time.time_ns,
+        timer: Callable[[], int] = time.perf_counter_ns,
+    ) -> None:
+        """Paths are those within the application, without what a proxy or a mount put in front of them.
+
+        Args:
+            exclude: paths and methods, as `path_set` takes them, of requests that are not counted.
+            anonymous_paths: of requests that are counted, but never as somebody's: neither `actor` nor `session` is asked.
+            actor, tenant, session: constants, or functions, async or not, of a `starlette.requests.Request`, asked after the
+                response: they see `request.state`. Where not given, the gauge's own hold.
+            device: whether to record the kind of device that the user agent tells.
+            clock: Unix nanoseconds.
+            timer: nanoseconds since any moment.
+
+        Raises InputError for paths that are none.
+        """
+        self.app = app
+        self.gauge = gauge
+        self._exclude = path_set(exclude, "exclude")
+        self._anonymous = path_set(anonymous_paths, "anonymous_paths")
+        known = gauge.identity
+        self._default_tenant = gauge.settings.tenant
+        self._tenant = known.tenant if tenant is None else tenant
+        self._actor = known.actor if actor is None else actor
+        self._session = known.session if session is None else session
+        self._asks = any(callable(each) for each in (self._tenant, self._actor, self._session))
+        # Without functions every request is told the same.
+        self._constants = (
+            RequestContext(gauge, {}, self._tenant, self._actor, self._session),
+            RequestContext(gauge, {}, self._tenant),
+        )
+        self._device = device
+        self._clock = clock
+        self._timer = timer
+        self._templates = RouteTemplates(app)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if not self.gauge.enabled or scope["type"] != "http":
+            watched = self._flushing(send) if self.gauge.enabled and scope["type"] == "lifespan" else send
+            await self.app(scope, receive, watched)
+            return
+        counting = scope.get(_MARK, ())
+        if self.gauge in counting:
+            await self.app(scope, receive, send)
+            return
+        scope[_MARK] = (*counting, self.gauge)
+        try:
+            request = Exchange(scope, receive, send, self._clock(), self._timer)
+            excluded = self._exclude(request.path, request.method)
+            anonymous = request.anonymous = self._anonymous(request.path, request.method)
+            context = self._context(scope, anonymous) if self._asks else self._constants[anonymous]
+        except Exception:  # noqa: BLE001 - whatever is wrong with us, the host must not notice
+            self.gauge.trouble("middleware_failed")
+            await self.app(scope, receive, send)
+            return
+        failure: BaseException | None = None
+        token = current.set(context)
+        try:
+            if excluded:  # what is tracked meanwhile is still about its actor
+                await self.app(scope, receive, send)
+            else:
+                await self.app(scope, request.receive, request.send)
+        except BaseException as raised:
+            failure = raised
+            raise
+        finally:
+            try:  # noqa: SIM105 - `suppress` takes as long as all the rest here
+                current.reset(token)
+            except (
+                ValueError
+            ):  # closed by the garbage collector, from another context than the one it began in
+                pass
+            try:
+                if not excluded and self._asks:
+                    await self._settle(request, context, failure)
+            finally:
+                if not excluded:
+                    self._count(scope, request, context, failure)
+                failure = None  # or this frame and its traceback would hold each other
+
+    def _context(self, scope: Scope, anonymous: bool) -> RequestContext:
+        if anonymous:
+            return RequestContext(self.gauge, scope, self._tenant)
+        return RequestContext(self.gauge, scope, self._tenant, self._actor, self._session)
+
+    async def _settle(
+        self, request: Exchange, context: RequestContext, failure: BaseException | None
+    ) -> None:
+        if request.ended is None:
+            request.ended = self._timer()  # the response's end, not that of our questions
+        if failure is None or isinstance(failure, Exception):  # else nothing more is to be awaited
+            waiting = context.settle()
+            if waiting is not None:
+                await waiting
+
+    def _count(
+        self, scope: Scope, request: Exchange, context: RequestContext, failure: BaseException | None
+    ) -> None:
+        try:
+            self.gauge.offer(self._event(scope, request, context, failure))
+        except Exception:  # noqa: BLE001 - as above
+            self.gauge.trouble("middleware_failed")
+
+    def _event(
+        self, scope: Scope, request: Exchange, context: RequestContext, failure: BaseException | None
+    ) -> Pending:
+        ended = self._timer() if request.ended is None else request.ended
+        status = request.status or request.unanswered(failure)
+        headers = dict(scope["headers"])
+        said = agent(headers.get(b"user-agent", b"")[:MOST_BYTES])
+        actor = session = visitor = None
+        if not said.bot:
+            actor, session = context.actor(), context.session()
+            if actor is None and not request.anonymous:
+                client = scope.get("client")
+                # Somebody without an actor, unless they ask not to be known (Global Privacy Control, Do Not Track).
+                if client and headers.get(b"sec-gpc") != b"1" and headers.get(b"dnt") != b"1":
+                    visitor = (client[0], said.text)
+        properties: dict[str, Value] = {
+            ROUTE: self._templates.of(scope, status, request.root_path),
+            METHOD: request.method if request.method in _METHODS else "_OTHER",
+            STATUS: status,
+            DURATION: (ended - request.began) // 1000,
+            BYTES: request.sent if request.method != "HEAD" else 0,
+            REQUEST_BYTES: request.received,
+            AUTHENTICATED: actor is not None,
+        }
+        if failure is not None:
+            properties[ERROR_TYPE] = type(failure).__qualname__
+        # A named tuple's own constructor takes twice as long.
+        return tuple.__new__(
+            Pending,
+            (
+                _BOT_NAME if said.bot else _NAME,
+                request.at // 1000,
+                context.tenant() or self._default_tenant,
+                actor,
+                session,
+                None,
+                said.device if self._device else None,
+                "server",
+                properties,
+                None,
+                visitor,
+                0,
+            ),
+        )
+
+    def _flushing(self, send: Send) -> Send:
+        """The lifespan's `send`, which sends what is waiting before it lets the server know that all is done."""
+
+        async def flush_first(message: Message) -> None:
+            if message["type"] in _ENDS:
+                await flush_before_end(self.gauge)
+            await send(message)
+
+        return flush_first
+
+
+async def flush_before_end(gauge: Gauge) -> None:
+    """Send what is waiting, for at most about two seconds, without holding up the event loop. Never raises."""
+    try:
+        # In a thread: what is waiting may have to wait for Redis, and the host's loop has work.
+        flushed = asyncio.get_running_loop().run_in_executor(None, gauge.flush, FLUSH_SECONDS)
+        await asyncio.wait_for(flushed, FLUSH_SECONDS + 0.5)
+    except Exception:  # noqa: BLE001 - as above; also a loop that is not asyncio's
+        gauge.trouble("flush_failed")

@@ -1,0 +1,136 @@
+"""What an event may carry: the declarations as allow-list and validator, fast enough for a request's path."""
+
+from collections.abc import Iterable, Mapping
+from math import isfinite
+from typing import Any, Final
+
+from streamgauge.errors import SettingsError
+from streamgauge.event import Value
+from streamgauge.summaries.rollups import KINDS, EventType
+
+LARGEST_INTEGER: Final = 2**53  # exact in JSON and in doubles, too
+LONGEST_TEXT: Final = 2_048  # bytes of UTF-8, as the worker admits them
+LONGEST_NAME: Final = 200  # characters of an event's or a property's name
+#: Estimated bytes in memory of an event without its texts, and of one property.
+EVENT_SIZE: Final = 500
+PROPERTY_SIZE: Final = 80
+
+
+class InvalidPropertyError(Exception):
+    """A declared property has a value that cannot be kept. Tells the property and what is wrong, never the value."""
+
+
+class Declaration:
+    """One event type, as `track` needs it."""
+
+    __slots__ = ("kinds", "name")
+
+    def __init__(self, declared: EventType) -> None:
+        """Raises SettingsError when the name or a property cannot be stored or has no type we know."""
+        self.name = declared.name
+        self.kinds: dict[str, type] = {name: each.type for name, each in declared.properties.items()}
+        for name in (declared.name, *self.kinds):
+            if not 0 < len(name) <= LONGEST_NAME or not name.isprintable():
+                raise SettingsError(
+                    f"event type {declared.name!r}: {name!r} is no name of 1 to {LONGEST_NAME} printable characters"
+                )
+        for name, kind in self.kinds.items():
+            if kind not in KINDS:
+                known = ", ".join(each.__name__ for each in KINDS)
+                raise SettingsError(
+                    f"event type {declared.name!r}: property {name!r} is a {kind!r}; it can be one of {known}"
+                )
+
+    def admit(self, given: dict[str, Any]) -> tuple[dict[str, Value], int, tuple[str, ...]]:
+        """The properties to keep, their estimated bytes, and the names of those that are not declared.
+
+        Values of a declared type stay as they are; None counts as not given; a whole number where a float is declared becomes
+        one; members of enumerations and other subclasses become what they are made of. `given` itself may be returned.
+
+        Raises InvalidPropertyError when a declared property has another type, or a value that could not be stored.
+        """
+        kinds = self.kinds
+        size = EVENT_SIZE + PROPERTY_SIZE * len(given)
+        for name, value in given.items():
+            kind = type(value)
+            if kind is not kinds.get(name):
+                return self._amended(given)
+            if kind is str:
+                if value.isascii():
+                    length = len(value)
+                    if length > LONGEST_TEXT or "\0" in value:
+                        raise InvalidPropertyError(f"{name!r} {_wrong_text(value)}")
+                    size += length
+                else:
+                    size += _length(name, value)
+            elif kind is int:
+                if not -LARGEST_INTEGER <= value <= LARGEST_INTEGER:
+                    raise InvalidPropertyError(f"{name!r} is not within ±2**53")
+            elif kind is float and not isfinite(value):
+                raise InvalidPropertyError(f"{name!r} is not finite")
+        return given, size, ()
+
+    def _amended(self, given: Mapping[str, Any]) -> tuple[dict[str, Value], int, tuple[str, ...]]:
+        kept: dict[str, Any] = {}
+        undeclared = []
+        for name, value in given.items():
+            declared = self.kinds.get(name)
+            if declared is None:
+                undeclared.append(name)
+            elif value is not None:
+                kept[name] = _plain(name, value, declared)
+        found, size, _ = self.admit(kept)
+        return found, size, tuple(undeclared)
+
+
+class Vocabulary:
+    """Every declared event type, by name."""
+
+    def __init__(self, declared: Iterable[EventType]) -> None:
+        """Raises SettingsError when a declaration is unusable, or two of the same name differ."""
+        types: dict[str, EventType] = {}
+        for each in declared:
+            if types.setdefault(each.name, each) != each:
+                raise SettingsError(f"event type {each.name!r} is declared twice, and differently")
+        self.types = types
+        self.declarations = {name: Declaration(each) for name, each in types.items()}
+
+
+def _plain(name: str, value: Any, declared: type) -> Value:
+    """The value as exactly the declared type."""
+    # Called on the type itself: a subclass may have a text of its own (enumerations do).
+    if declared is str and isinstance(value, str):
+        return str.__str__(value)
+    if not isinstance(value, bool):
+        if declared is int and isinstance(value, int):
+            return int.__int__(value)
+        if declared is float and isinstance(value, float):
+            return float.__float__(value)
+        if declared is float and isinstance(value, int) and abs(value) <= LARGEST_INTEGER:
+            return float(int.__int__(value))
+    elif declared is bool:
+        return value
+    raise InvalidPropertyError(f"{name!r} is declared as {declared.__name__}, not {type(value).__name__}")
+
+
+def _length(name: str, text: str) -> int:
+    wrong = _wrong_text(text)
+    if wrong:
+        raise InvalidPropertyError(f"{name!r} {wrong}")
+    return len(text.encode())
+
+
+def _wrong_text(text: str) -> str:
+    """Why a text cannot be stored; empty when it can."""
+    if "\0" in text:
+        return "holds U+0000"
+    try:
+        length = len(text) if text.isascii() else len(text.encode())
+    except UnicodeEncodeError:
+        return "is not Unicode: it holds a lone surrogate"
+    return f"has more than {LONGEST_TEXT} bytes" if length > LONGEST_TEXT else ""
+
+
+def is_storable(text: str, longest: int) -> bool:
+    """Whether a text of 1 to `longest` characters can be sent and stored as it is."""
+    return 0 < len(text) <= longest and not _wrong_text(text)

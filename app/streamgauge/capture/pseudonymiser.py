@@ -1,0 +1,76 @@
+"""The step behind which nobody's identifier, address or session is known: pending events become events as they are sent."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Final, Protocol
+
+from streamgauge.capture.pending import Pending
+from streamgauge.capture.pseudonyms import TenantKeys
+from streamgauge.capture.troubles import Troubles
+from streamgauge.capture.visitors import Visitors
+from streamgauge.errors import SettingsError
+from streamgauge.event import Event
+
+MOST_REMEMBERED: Final = 20_000  # pseudonyms of actors and of sessions, each
+
+
+class Keys(Protocol):
+    """Where a tenant's keys come from: the keyring."""
+
+    def tenant(self, name: str, /) -> TenantKeys:
+        """Raises SettingsError when there are none to be had."""
+
+
+class Pseudonymiser:
+    """Makes events of pending ones, with the tenant's keys and the daily salts.
+
+    The keys are read, and made, only now: the host's own call touches no file. An event whose tenant has no usable keys is not
+    sent: without its actor it would be counted wrongly, and keeping it would hold up other tenants' events.
+    """
+
+    def __init__(self, keys: Keys, visitors: Visitors, troubles: Troubles) -> None:
+        self._keys = keys
+        self._visitors = visitors
+        self._troubles = troubles
+        self._actor = lru_cache(MOST_REMEMBERED)(self._make_actor)
+        self._session = lru_cache(MOST_REMEMBERED)(self._make_session)
+
+    def events(self, pending: Sequence[Pending]) -> list[Event | None]:
+        """The events in their order; None for one that cannot be made, which is counted as a trouble."""
+        made: list[Event | None] = []
+        failing: set[str] = set()  # whose file need not be read again for every event
+        for each in pending:
+            try:
+                made.append(None if each.tenant in failing else self.event(each))
+            except SettingsError as error:
+                failing.add(each.tenant)
+                made.append(None)
+                self._troubles.meet("keyring_failed", str(error))
+            except Exception:  # noqa: BLE001 - one event that is wrong in a way we did not think of
+                made.append(None)
+                self._troubles.meet("unsendable")
+        self._visitors.forget()
+        if self._visitors.salts.failure is not None:
+            self._troubles.meet("salts_failed", self._visitors.salts.failure)
+            self._visitors.salts.failure = None
+        return made
+
+    def event(self, pending: Pending) -> Event:
+        """One event. Raises SettingsError when its tenant's keys cannot be read or made."""
+        name, at, tenant, actor, session, group, device, source, properties, key, visitor, _ = pending
+        keys = self._keys.tenant(tenant)
+        if actor is not None:
+            pseudonym: bytes | None = self._actor(keys, actor)
+        else:
+            pseudonym = None if visitor is None else self._visitors.pseudonym(visitor, at)
+        return Event(
+            name, at, tenant, pseudonym, None if session is None else self._session(keys, session), group, device, source, properties,
+            None if key is None else keys.event_id(name, key, actor, session),
+        )  # fmt: skip
+
+    def _make_actor(self, keys: TenantKeys, actor: str) -> bytes:
+        return keys.pseudonym("actor", actor)
+
+    def _make_session(self, keys: TenantKeys, session: str) -> str:
+        # A session's identifier is often what proves who one is: it must not be found in a database.
+        return keys.pseudonym("session", session).hex()

@@ -1,0 +1,206 @@
+"""The thread that sends: one per process, started by the first accepted event, with an event loop of its own."""
+
+import asyncio
+import concurrent.futures.thread  # noqa: F401 - what sends at the very end of a process needs it, when it can no longer be loaded
+import os
+import selectors
+import socket
+import threading
+import time
+from typing import Any, Final
+
+from streamgauge.capture.bell import Bell
+from streamgauge.capture.buffer import ENOUGH, Buffer
+from streamgauge.capture.destination import Destination
+from streamgauge.capture.outbox import Outbox, pause
+from streamgauge.capture.troubles import Troubles
+from streamgauge.errors import ServerError
+
+ANNOUNCE_SECONDS: Final = 5.0
+#: Most that is taken from the buffer, and frozen, in one go.
+MOST_EVENTS: Final = 5_000
+MOST_BYTES: Final = 8 * 1024 * 1024
+#: How often an address of Redis is looked for while none is known, in seconds; and the pause after a defect.
+LOOK_SECONDS: Final = 1.0
+#: The share of the time for closing that is kept for the last announcement.
+LAST_WORDS: Final = 0.2
+
+
+class Sender:
+    """Sends what is in a buffer until it is told to stop. It knows nothing of the gauge, which may be collected meanwhile."""
+
+    def __init__(
+        self,
+        buffer: Buffer,
+        bell: Bell,
+        destination: Destination,
+        outbox: Outbox,
+        troubles: Troubles,
+        undisturbed: threading.Lock,
+        flush_seconds: float,
+    ) -> None:
+        """`undisturbed` is held while files and modules are used: a process must not be forked then."""
+        self._buffer = buffer
+        self._bell = bell
+        self._destination = destination
+        self._outbox = outbox
+        self._troubles = troubles
+        self._undisturbed = undisturbed
+        self._flush_seconds = flush_seconds
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._selector: selectors.BaseSelector | None = None
+        self._closing = asyncio.Event()
+        self._deadline: float | None = None
+        self._last_words = 0.0
+        self._hurry = False
+        self._announced = time.monotonic()
+
+    def start(self) -> None:
+        """Start the thread. Raises RuntimeError when the process can have no more threads."""
+        self._thread = threading.Thread(target=self._run, name="streamgauge", daemon=True)
+        self._thread.start()
+
+    def hurry(self) -> None:
+        """Send what is there without waiting for more."""
+        self._hurry = True
+        self._bell.ring()
+
+    def begin_to_close(self, seconds: float) -> None:
+        """Send what is left, say goodbye and end, within so many seconds. Returns at once."""
+        if self._deadline is None:
+            now = time.monotonic()
+            self._last_words = now + seconds * (1 - LAST_WORDS)
+            self._deadline = now + seconds
+        self._bell.ring()
+        loop = self._loop
+        if loop is not None:
+            try:
+                loop.call_soon_threadsafe(self._closing.set)
+            except RuntimeError:  # it ended meanwhile
+                return
+
+    def join(self, seconds: float) -> bool:
+        """Wait for the thread's end at most so long; whether it has ended, or never began."""
+        if self._thread is None or self._thread is threading.current_thread():
+            return self._thread is None
+        self._thread.join(max(seconds, 0.0))
+        return not self._thread.is_alive()
+
+    def disown(self) -> None:
+        """In a forked child: see to it that nothing done to these objects is felt by the parent, whose they are.
+
+        The kernel shares an epoll instance between the two. Were a connection of the parent's collected here, it would be
+        unregistered there too, and the parent would never hear from Redis again.
+        """
+        if self._selector is not None:
+            try:
+                nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+                os.dup2(nothing, self._selector.fileno(), inheritable=False)  # type: ignore[attr-defined]  # epoll and kqueue have it
+                os.close(nothing)
+            except (OSError, ValueError, AttributeError):
+                return
+
+    def _run(self) -> None:
+        with asyncio.Runner(loop_factory=self._make_loop) as runner:
+            self._loop = runner.get_loop()
+            while self._deadline is None:
+                try:
+                    self._wait()
+                    runner.run(self._round())
+                except Exception:  # noqa: BLE001 - a defect must not end the sending
+                    self._troubles.meet("sender_failed")
+                    self._bell.wait(LOOK_SECONDS)
+            try:
+                runner.run(self._finish(self._deadline))
+            except Exception:  # noqa: BLE001 - as above
+                self._troubles.meet("sender_failed")
+        self._buffer.abandon()
+
+    def _wait(self) -> None:
+        """For an event, the next announcement or the end; behind an event, for others."""
+        if not self._buffer.untaken:
+            self._bell.wait(max(self._announced + ANNOUNCE_SECONDS - time.monotonic(), 0.0))
+        # It may still ring for events that were taken meanwhile. Silence it first, and look then: nothing is missed so.
+        self._bell.wait(0)
+        if self._deadline is None and not self._hurry and 0 < self._buffer.untaken < ENOUGH:
+            self._bell.wait(self._flush_seconds)
+        self._hurry = False
+
+    async def _round(self) -> None:
+        while self._deadline is None and (self._buffer.untaken or not self._outbox.is_empty):
+            if not self._destination.is_known():
+                await pause(LOOK_SECONDS, self._closing)
+                continue
+            self._fill()
+            await self._until_closing(self._outbox.deliver(self._closing))
+            if self._buffer.untaken < ENOUGH:
+                break
+        if self._deadline is None and time.monotonic() - self._announced >= ANNOUNCE_SECONDS:
+            await self._destination.tidy()
+            self._announced = time.monotonic()
+            if self._destination.is_known():
+                await self._until_closing(self._announce())
+
+    def _fill(self) -> None:
+        """Freeze what waits, unless something frozen is still to be sent: at most one round is under way."""
+        if self._outbox.is_empty:
+            with self._undisturbed:
+                self._outbox.fill(self._buffer.take(MOST_EVENTS, MOST_BYTES))
+
+    async def _announce(self, closed: bool = False) -> None:
+        try:
+            await self._outbox.announce(closed)
+        except ServerError as error:
+            self._troubles.meet("redis_failed", str(error))
+
+    async def _until_closing(self, work: Any) -> None:
+        """Do something until it is done or, from when closing begins, until there is no more time for it."""
+        doing, closing = asyncio.ensure_future(work), asyncio.ensure_future(self._closing.wait())
+        try:
+            await asyncio.wait({doing, closing}, return_when=asyncio.FIRST_COMPLETED)
+            if not doing.done() and self._deadline is not None:
+                await asyncio.wait({doing}, timeout=max(self._last_words - time.monotonic(), 0.0))
+        finally:
+            closing.cancel()
+            if not doing.done():
+                doing.cancel()
+            await asyncio.wait({doing, closing})
+        if not doing.cancelled():
+            doing.result()
+
+    async def _finish(self, deadline: float) -> None:
+        self._closing.set()
+        if not self._destination.is_known():
+            self._buffer.give_up_queue("not_configured")
+        try:
+            async with asyncio.timeout_at(_loop_time(self._last_words)):
+                while self._buffer.untaken or not self._outbox.is_empty:
+                    self._fill()
+                    await self._outbox.deliver(self._closing)
+        except TimeoutError:
+            pass
+        self._outbox.give_up()
+        self._buffer.give_up_queue("undelivered")
+        try:
+            async with asyncio.timeout_at(_loop_time(deadline)):
+                if self._destination.is_known():
+                    await self._announce(closed=True)
+        except TimeoutError:
+            self._troubles.meet("redis_failed", "the last announcement was not taken in time")
+        await self._destination.aclose()
+
+    def _make_loop(self) -> asyncio.AbstractEventLoop:
+        self._selector = selectors.DefaultSelector()
+        return _OwnLoop(self._selector)
+
+
+class _OwnLoop(asyncio.SelectorEventLoop):
+    """A loop that needs no further threads: asyncio asks for addresses in some, which a process that ends no longer starts."""
+
+    async def getaddrinfo(self, host: Any, port: Any, **options: Any) -> Any:
+        return socket.getaddrinfo(host, port, **options)
+
+
+def _loop_time(monotonic: float) -> float:
+    return asyncio.get_running_loop().time() + monotonic - time.monotonic()

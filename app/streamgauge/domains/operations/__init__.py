@@ -1,0 +1,1 @@
+"""Streamgauge about itself: what it sends to see whether its own path works."""

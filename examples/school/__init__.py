@@ -1,0 +1,1 @@
+"""A small school that measures itself with Streamgauge. Start with `app.py`."""
