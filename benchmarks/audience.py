@@ -6,13 +6,14 @@ application that stalls for a second is seen to stall by everybody who would hav
 
 import asyncio
 import random
-import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import httpx2
+
+from benchmarks.record import percentiles
 
 TIMEOUT = 10.0  # seconds until an answer counts as failed
 
@@ -35,21 +36,14 @@ Choose = Callable[[random.Random, int], Asked]
 class Answers:
     """What became of the requests."""
 
-    seconds: list[float] = field(
-        default_factory=list
-    )  #: from when each was due until its whole answer was there
+    #: From when each was due until its whole answer was there.
+    nanoseconds: list[int] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
 
     @property
     def count(self) -> int:
         """Of all requests."""
-        return len(self.seconds) + len(self.failures)
-
-    def milliseconds(self, percentile: int) -> float:
-        """The time that so many percent were answered within; NaN when none was."""
-        if len(self.seconds) < 2:
-            return float("nan")
-        return statistics.quantiles(self.seconds, n=100, method="inclusive")[percentile - 1] * 1000
+        return len(self.nanoseconds) + len(self.failures)
 
     def as_json(self) -> dict[str, Any]:
         """Figures."""
@@ -57,8 +51,7 @@ class Answers:
             "requests": self.count,
             "failed": len(self.failures),
             "failures": sorted(set(self.failures))[:10],
-            **{f"p{each}_ms": round(self.milliseconds(each), 2) for each in (50, 95, 99)},
-            "slowest_ms": round(max(self.seconds, default=float("nan")) * 1000, 2),
+            **percentiles(self.nanoseconds),
         }
 
 
@@ -107,6 +100,6 @@ async def _ask(client: httpx2.AsyncClient, asked: Asked, due: float, answers: An
         answers.failures.append(f"{asked.method} {asked.path}: {type(error).__name__} {error}")
         return
     if answer.status_code == asked.status:
-        answers.seconds.append(time.perf_counter() - due)
+        answers.nanoseconds.append(round((time.perf_counter() - due) * 1e9))
     else:
         answers.failures.append(f"{asked.method} {asked.path}: {answer.status_code}")

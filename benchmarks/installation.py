@@ -9,7 +9,7 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -30,10 +30,11 @@ TENANT = "default"  # whose events an application's are when nobody says otherwi
 
 
 class Installation:
-    """Use it as a context: the servers run, the schema is there, and so is the tenant `default`."""
+    """Use it as a context: the servers run, the schema is there, and so are the tenants."""
 
-    def __init__(self, *, ephemeral: bool = False) -> None:
+    def __init__(self, *, tenants: Sequence[str] = (TENANT,), ephemeral: bool = False) -> None:
         """`ephemeral` gives up durability for speed: for tests."""
+        self._tenants = tenants
         self.directory = Path(tempfile.mkdtemp(prefix="streamgauge-bench-"))
         # Sockets' paths must be short.
         self._sockets = Path(tempfile.mkdtemp(prefix="sg-"))
@@ -64,7 +65,8 @@ class Installation:
                 await server.start()
             await migrate(self.postgres.url())
             async with self.database() as connection:
-                await require_tenant(connection, TENANT, None)
+                for tenant in self._tenants:
+                    await require_tenant(connection, tenant, None)
         except BaseException:
             await self._open.aclose()
             raise

@@ -6,6 +6,7 @@ import re
 import signal
 import stat
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -38,13 +39,18 @@ def requests_of(url: str, key: str) -> int:
     return int(found["results"][0]["metrics"][0]) if found["results"] else 0
 
 
-def until_more(url: str, key: str, than: int) -> int:
-    """Wait for more requests; how many there are then."""
+def names_of(url: str, key: str) -> set[str]:
+    """The names of a tenant's events today."""
+    _, found = asked(url, key, metrics=["events"], dimensions=["event.name"])
+    return {row["dimensions"][0] for row in found["results"]}
+
+
+def until(condition: Callable[[], object]) -> None:
+    """Wait for something."""
     deadline = time.monotonic() + PATIENCE_SECONDS
-    while (count := requests_of(url, key)) <= than:
-        assert time.monotonic() < deadline, count
+    while not condition():
+        assert time.monotonic() < deadline
         time.sleep(0.1)
-    return count
 
 
 def test_one_command_shows_a_measured_school_growing_and_ctrl_c_ends_it(tmp_path: Path) -> None:
@@ -60,11 +66,11 @@ def test_one_command_shows_a_measured_school_growing_and_ctrl_c_ends_it(tmp_path
         )
         assert up.status("/health/live") == up.status("/health/ready") == 200
 
-        first = until_more(url, school_key, 0)
-        assert until_more(url, school_key, first) > first
-        assert requests_of(url, told["key"]) == 0  # demo traffic is nobody else's
-        _, found = asked(url, school_key, metrics=["events"], dimensions=["event.name"])
-        assert {"http.request", "page.viewed"} <= {row["dimensions"][0] for row in found["results"]}
+        until(lambda: requests_of(url, school_key) > 0)
+        first = requests_of(url, school_key)
+        until(lambda: requests_of(url, school_key) > first)
+        until(lambda: {"http.request", "page.viewed"} <= names_of(url, school_key))
+        assert requests_of(url, told["key"]) == 0  # demo traffic is among nobody else's
         assert "Demo traffic: 40 made-up people" in httpx2.get(told["school"], timeout=10).text
         assert "demo traffic begins" in (data_dir / "logs/example.log").read_text()
 

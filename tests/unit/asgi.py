@@ -6,6 +6,11 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote
 
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
 from streamgauge.capture.context import Known
 from streamgauge.capture.middleware import StreamgaugeMiddleware
 from streamgauge.capture.pending import ACCEPTED, Pending, Ticket
@@ -122,3 +127,51 @@ def watched(app: App, recorder: Recorder | None = None, **options: Any) -> tuple
     """The application inside the middleware, and the recorder."""
     recorder = recorder or Recorder()
     return StreamgaugeMiddleware(app, recorder, **options), recorder
+
+
+async def ignore(message: Messages) -> None:
+    """A server's `send` that nobody looks at."""
+
+
+async def hello(request: Request) -> Response:
+    return PlainTextResponse("hello")
+
+
+def school(*routes: Route) -> Starlette:
+    return Starlette(
+        routes=[Route("/lessons/{id}", hello, methods=["GET", "POST"]), Route("/login", hello), *routes]
+    )
+
+
+class Clock:
+    """A timer that stands still until it is moved."""
+
+    def __init__(self) -> None:
+        self.now = 10**12
+
+    def __call__(self) -> int:
+        return self.now
+
+    def wait(self, milliseconds: int) -> None:
+        self.now += milliseconds * 10**6
+
+
+def raw(*messages: Messages, failure: BaseException | None = None) -> App:
+    """An application that sends these messages, and then fails."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        for message in messages:
+            await send(message)
+        if failure is not None:
+            raise failure
+
+    return app
+
+
+def start(status: int = 200, **headers: str) -> Messages:
+    listed = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
+    return {"type": "http.response.start", "status": status, "headers": listed}
+
+
+def body(content: bytes = b"", more: bool = False) -> Messages:
+    return {"type": "http.response.body", "body": content, "more_body": more}

@@ -3,8 +3,6 @@
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final
 
-from streamgauge.capture.route_template import within
-
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -23,30 +21,21 @@ class Exchange:
     """Stands in for the server's `receive` and `send`, and remembers what passed."""
 
     __slots__ = (
-        "_receive", "_send", "_start", "_timer", "anonymous", "at", "began", "disconnected", "ended", "method", "path",
-        "received", "root_path", "sent", "status",
+        "_receive", "_send", "_start", "_timer", "began", "disconnected", "ended", "received", "sent", "status",
     )  # fmt: skip
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, at: int, timer: Callable[[], int]) -> None:
-        """`at` is now in Unix nanoseconds; `timer` counts nanoseconds."""
-        self.at = at
-        self.began = timer()
-        self._timer = timer
+    def __init__(self, receive: Receive, send: Send, timer: Callable[[], int]) -> None:
+        """`timer` counts nanoseconds."""
         self._receive = receive
         self._send = send
+        self._timer = timer
         self._start: Message | None = None
-        self.status = 0  #: of the response, once it has begun
-        # What `request.state` is in the application, also where the server brings none.
-        scope.setdefault("state", {})
-        # As they are now: mounts and the host's middleware change them.
-        self.method: str = scope["method"]
-        self.root_path: str = scope.get("root_path", "")
-        self.path: str = within(scope["path"], self.root_path) or "/" if self.root_path else scope["path"]
-        self.anonymous = False  #: nobody is asked who it is
         self.received = 0  #: bytes of the request's body that the application read
+        self.status = 0  #: of the response, once it has begun
         self.sent = 0  #: bytes of the response's body
-        self.ended: int | None = None  #: the timer when the server had taken the last byte
         self.disconnected = False  #: the application was told that the client went away
+        self.ended = 0  #: the timer when the server had taken the last byte; 0 before
+        self.began = timer()
 
     async def receive(self) -> Message:
         """ASGI."""
@@ -66,13 +55,18 @@ class Exchange:
             body = message.get("body")
             if body:
                 self.sent += len(body)
-            if not message.get("more_body"):
+            if "more_body" not in message or not message["more_body"]:
                 self.ended = self._timer()
         elif kind == "http.response.start":
             self.status = message.get("status", FAILED)
             self._start = message
         elif kind == "http.response.pathsend":  # a file that the server itself sends
             self.sent = self._declared()
+            self.ended = self._timer()
+
+    def end(self) -> None:
+        """Nothing more will be sent: a response without a last byte ends now."""
+        if not self.ended:
             self.ended = self._timer()
 
     def unanswered(self, failure: BaseException | None) -> int:

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from fastapi import APIRouter
 
     from streamgauge.domains.web.requests import Requests
+    from streamgauge.integrations.fastapi import Lifespan
 
 CLOSE_SECONDS: Final = 2.0
 MOST_TENANTS: Final = 1_000  # whose names are known to be usable
@@ -303,14 +304,14 @@ class Streamgauge:
                 ) from error
         app.state.streamgauge = self
 
-    def router(self, **options: Any) -> "APIRouter":
-        """A router for events of the host's own pages; `options` are those of `streamgauge.integrations.fastapi.router`."""
+    def router(self, accept: Iterable[str], prefix: str = "/streamgauge") -> "APIRouter":
+        """A router for events of the host's own pages. See `streamgauge.integrations.fastapi.router`."""
         from streamgauge.integrations.fastapi import router
 
-        return router(self, **options)
+        return router(self, accept, prefix)
 
-    def lifespan(self, user_lifespan: "Callable[[Any], Any] | None" = None) -> "Callable[[Any], Any]":
-        """A lifespan around the application's own that flushes at the end, for applications that are mounted."""
+    def lifespan(self, user_lifespan: "Lifespan | None" = None) -> "Lifespan":
+        """A lifespan around the application's own that flushes at the end. See `streamgauge.integrations.fastapi.lifespan`."""
         from streamgauge.integrations.fastapi import lifespan
 
         return lifespan(self, user_lifespan)

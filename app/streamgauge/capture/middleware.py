@@ -13,7 +13,7 @@ from streamgauge.capture.context import Known, RequestContext, current
 from streamgauge.capture.exchange import App, Exchange, Message, Receive, Scope, Send
 from streamgauge.capture.paths import DEFAULT_ANONYMOUS, DEFAULT_EXCLUDE, path_set
 from streamgauge.capture.pending import Pending
-from streamgauge.capture.route_template import RouteTemplates
+from streamgauge.capture.route_template import RouteTemplates, within
 from streamgauge.domains.web.declarations import (
     AUTHENTICATED,
     BOT_REQUEST,
@@ -132,10 +132,14 @@ class StreamgaugeMiddleware:
             return
         scope[_MARK] = (*counting, self.gauge)
         try:
-            request = Exchange(scope, receive, send, self._clock(), self._timer)
-            excluded = self._exclude(request.path, request.method)
-            anonymous = request.anonymous = self._anonymous(request.path, request.method)
+            # As they are now: mounts and the host's middleware change them.
+            method, path, root_path = scope["method"], scope["path"], scope.get("root_path", "")
+            if root_path:
+                path = within(path, root_path) or "/"
+            excluded, anonymous = self._exclude(path, method), self._anonymous(path, method)
+            scope.setdefault("state", {})  # `request.state`, also where the server brings none
             context = self._context(scope, anonymous) if self._asks else self._constants[anonymous]
+            at, exchange = self._clock(), Exchange(receive, send, self._timer)
         except Exception:  # noqa: BLE001 - whatever is wrong with us, the host must not notice
             self.gauge.trouble("middleware_failed")
             await self.app(scope, receive, send)
@@ -146,23 +150,22 @@ class StreamgaugeMiddleware:
             if excluded:  # what is tracked meanwhile is still about its actor
                 await self.app(scope, receive, send)
             else:
-                await self.app(scope, request.receive, request.send)
+                await self.app(scope, exchange.receive, exchange.send)
         except BaseException as raised:
             failure = raised
             raise
         finally:
             try:  # noqa: SIM105 - `suppress` takes as long as all the rest here
                 current.reset(token)
-            except (
-                ValueError
-            ):  # closed by the garbage collector, from another context than the one it began in
+            except ValueError:  # closed by the garbage collector, in another context than it began in
                 pass
             try:
-                if not excluded and self._asks:
-                    await self._settle(request, context, failure)
+                if self._asks and not excluded:
+                    exchange.end()  # our questions are no part of the response
+                    await _settle(context, failure)
             finally:
                 if not excluded:
-                    self._count(scope, request, context, failure)
+                    self._count(scope, exchange, context, failure, at, method, root_path, anonymous)
                 failure = None  # or this frame and its traceback would hold each other
 
     def _context(self, scope: Scope, anonymous: bool) -> RequestContext:
@@ -170,68 +173,63 @@ class StreamgaugeMiddleware:
             return RequestContext(self.gauge, scope, self._tenant)
         return RequestContext(self.gauge, scope, self._tenant, self._actor, self._session)
 
-    async def _settle(
-        self, request: Exchange, context: RequestContext, failure: BaseException | None
-    ) -> None:
-        if request.ended is None:
-            request.ended = self._timer()  # the response's end, not that of our questions
-        if failure is None or isinstance(failure, Exception):  # else nothing more is to be awaited
-            waiting = context.settle()
-            if waiting is not None:
-                await waiting
-
     def _count(
-        self, scope: Scope, request: Exchange, context: RequestContext, failure: BaseException | None
+        self,
+        scope: Scope,
+        exchange: Exchange,
+        context: RequestContext,
+        failure: BaseException | None,
+        at: int,
+        method: str,
+        root_path: str,
+        anonymous: bool,
     ) -> None:
         try:
-            self.gauge.offer(self._event(scope, request, context, failure))
+            ended = exchange.ended or self._timer()
+            status = exchange.status or exchange.unanswered(failure)
+            headers = dict(scope["headers"])
+            said = agent(headers.get(b"user-agent", b"")[:MOST_BYTES])
+            actor = session = visitor = None
+            if not said.bot:
+                actor, session = context.actor(), context.session()
+                if actor is None and not anonymous:
+                    client = scope.get("client")
+                    # Unless they ask not to be known: Global Privacy Control, Do Not Track.
+                    if client and headers.get(b"sec-gpc") != b"1" and headers.get(b"dnt") != b"1":
+                        visitor = (client[0], said.text)
+            properties: dict[str, Value] = {
+                ROUTE: self._templates.of(scope, status, root_path),
+                METHOD: method if method in _METHODS else "_OTHER",
+                STATUS: status,
+                DURATION: (ended - exchange.began) // 1000,
+                BYTES: exchange.sent if method != "HEAD" else 0,
+                REQUEST_BYTES: exchange.received,
+                AUTHENTICATED: actor is not None,
+            }
+            if failure is not None:
+                properties[ERROR_TYPE] = type(failure).__qualname__
+            self.gauge.offer(
+                # A named tuple's own constructor takes twice as long.
+                tuple.__new__(
+                    Pending,
+                    (
+                        _BOT_NAME if said.bot else _NAME,
+                        at // 1000,
+                        context.tenant() or self._default_tenant,
+                        actor,
+                        session,
+                        None,
+                        said.device if self._device else None,
+                        "server",
+                        properties,
+                        None,
+                        visitor,
+                        0,
+                    ),
+                )
+            )
         except Exception:  # noqa: BLE001 - as above
             self.gauge.trouble("middleware_failed")
-
-    def _event(
-        self, scope: Scope, request: Exchange, context: RequestContext, failure: BaseException | None
-    ) -> Pending:
-        ended = self._timer() if request.ended is None else request.ended
-        status = request.status or request.unanswered(failure)
-        headers = dict(scope["headers"])
-        said = agent(headers.get(b"user-agent", b"")[:MOST_BYTES])
-        actor = session = visitor = None
-        if not said.bot:
-            actor, session = context.actor(), context.session()
-            if actor is None and not request.anonymous:
-                client = scope.get("client")
-                # Somebody without an actor, unless they ask not to be known (Global Privacy Control, Do Not Track).
-                if client and headers.get(b"sec-gpc") != b"1" and headers.get(b"dnt") != b"1":
-                    visitor = (client[0], said.text)
-        properties: dict[str, Value] = {
-            ROUTE: self._templates.of(scope, status, request.root_path),
-            METHOD: request.method if request.method in _METHODS else "_OTHER",
-            STATUS: status,
-            DURATION: (ended - request.began) // 1000,
-            BYTES: request.sent if request.method != "HEAD" else 0,
-            REQUEST_BYTES: request.received,
-            AUTHENTICATED: actor is not None,
-        }
-        if failure is not None:
-            properties[ERROR_TYPE] = type(failure).__qualname__
-        # A named tuple's own constructor takes twice as long.
-        return tuple.__new__(
-            Pending,
-            (
-                _BOT_NAME if said.bot else _NAME,
-                request.at // 1000,
-                context.tenant() or self._default_tenant,
-                actor,
-                session,
-                None,
-                said.device if self._device else None,
-                "server",
-                properties,
-                None,
-                visitor,
-                0,
-            ),
-        )
 
     def _flushing(self, send: Send) -> Send:
         """The lifespan's `send`, which sends what is waiting before it lets the server know that all is done."""
@@ -242,6 +240,15 @@ class StreamgaugeMiddleware:
             await send(message)
 
         return flush_first
+
+
+async def _settle(context: RequestContext, failure: BaseException | None) -> None:
+    if failure is None or isinstance(
+        failure, Exception
+    ):  # else the task is to end, and nothing more to be awaited
+        waiting = context.settle()
+        if waiting is not None:
+            await waiting
 
 
 async def flush_before_end(gauge: Gauge) -> None:

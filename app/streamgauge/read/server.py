@@ -17,7 +17,7 @@ from fastapi.middleware.cors import CORSMiddleware
 from streamgauge.catalogue import load_catalogue
 from streamgauge.database import open_pool
 from streamgauge.errors import SettingsError
-from streamgauge.read import exposition, health, problems
+from streamgauge.read import exposition, health, page, problems
 from streamgauge.read.api import routes
 from streamgauge.read.health import CheckSchema
 from streamgauge.read.middleware import RequestMetrics, SafeHeaders
@@ -61,6 +61,7 @@ def create_app(settings: Settings, check_schema: CheckSchema) -> FastAPI:
     app.include_router(health.router)
     app.include_router(exposition.router)
     app.include_router(routes.router)
+    app.include_router(page.router)
     if settings.origins:
         app.add_middleware(
             CORSMiddleware,

@@ -71,6 +71,24 @@ async def query(request: Request, caller: Annotated[Caller, Depends(require("rea
     return Response(found, media_type="application/json")
 
 
+@router.get("/aggregate")
+async def aggregate(
+    asking: Annotated[Asking, Depends()],
+    metrics: Metrics = "requests,errors,visitors",
+    date_range: DateRange = None,
+    since: From = None,
+    to: To = None,
+    filters: Filters = None,
+) -> Response:
+    """Metrics of a whole range. The answer has the shape of `query`, with one row."""
+    question = {
+        "metrics": texts(metrics, "metrics"),
+        "date_range": between(date_range, since, to),
+        "filters": filters_of(filters),
+    }
+    return await asking.respond(_answering(question, asking))
+
+
 @router.get("/timeseries")
 async def timeseries(
     asking: Annotated[Asking, Depends()],
