@@ -9,7 +9,7 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -32,9 +32,16 @@ TENANT = "default"  # whose events an application's are when nobody says otherwi
 class Installation:
     """Use it as a context: the servers run, the schema is there, and so are the tenants."""
 
-    def __init__(self, *, tenants: Sequence[str] = (TENANT,), ephemeral: bool = False) -> None:
-        """`ephemeral` gives up durability for speed: for tests."""
+    def __init__(
+        self,
+        *,
+        tenants: Sequence[str] = (TENANT,),
+        ephemeral: bool = False,
+        variables: Mapping[str, str] | None = None,
+    ) -> None:
+        """`variables` are further ones of our processes; `ephemeral` gives up PostgreSQL's durability for speed: for tests. Valkey must survive being killed."""
         self._tenants = tenants
+        self._variables = variables or {}
         self.directory = Path(tempfile.mkdtemp(prefix="streamgauge-bench-"))
         # Sockets' paths must be short.
         self._sockets = Path(tempfile.mkdtemp(prefix="sg-"))
@@ -44,7 +51,6 @@ class Installation:
             self.directory / "valkey",
             self._sockets,
             logs / "valkey.log",
-            ephemeral=ephemeral,
             candidates=list(binaries.valkey_candidates()),
         )
         self.postgres = LocalPostgres(
@@ -86,6 +92,7 @@ class Installation:
             "STREAMGAUGE_DATABASE_URL": self.postgres.url(),
             "STREAMGAUGE_DATA_DIR": str(self.directory),
             "PYTHONPATH": str(ROOT),
+            **self._variables,
         }
 
     @property

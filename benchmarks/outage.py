@@ -1,6 +1,6 @@
 """What a host's users notice when what Streamgauge needs is away: nothing. And what becomes of the events meanwhile: none is lost.
 
-    python -m benchmarks.outage [--seconds 60] [--rate 100] [--people 8] [--json FILE]
+    python -m benchmarks.outage [--seconds 60] [--rate 100] [--people 8] [--buffer-events 10000] [--json FILE]
 
 The example school is used all the time, at a steady rate, while in turn nothing happens, Redis is killed, Redis hangs (SIGSTOP),
 Redis is full (maxmemory), and PostgreSQL is stopped; each fault begins and ends under load. Everything runs on this machine, over
@@ -30,11 +30,13 @@ from benchmarks.audience import Audience
 from benchmarks.installation import Installation, free_port
 from benchmarks.patience import PATIENCE, until
 from benchmarks.school import STATUS
+from streamgauge.settings import Settings
 from streamgauge_local.process import Process, servers_in
 
 LEAD = 0.1  # of a fault's seconds: load before it begins and after it has ended
 LEAST_LEAD = 0.5  # seconds
 ANNOUNCED_WITHIN = 10.0  # seconds; applications announce every five
+LAST_WORDS_WITHIN = 3.0  # seconds
 # Numbers that were announced and never came.
 LOST = """
 SELECT coalesce(sum("end" - (SELECT coalesce(sum(least(upper(r), "end") - lower(r)), 0) FROM unnest(done) r WHERE lower(r) < "end")), 0)
@@ -210,7 +212,7 @@ class Outage:
                 return bool(await connection.fetchval("SELECT bool_and(closed) FROM lanes"))
 
         try:
-            await until(closed, "the school's last words are in the tables", ANNOUNCED_WITHIN)
+            await until(closed, "the school's last words are in the tables", LAST_WORDS_WITHIN)
         except TimeoutError:
             return False
         return True
@@ -244,12 +246,14 @@ async def open_school(installation: Installation, people: int) -> AsyncIterator[
         await audience.leave()
 
 
-async def measure(seconds: float, rate: int, people: int, *, ephemeral: bool = False) -> dict[str, Any]:
+async def measure(
+    seconds: float, rate: int, people: int, buffer_events: int, *, ephemeral: bool = False
+) -> dict[str, Any]:
     """All faults in turn, each of so many seconds, and what is wrong with the outcome."""
+    variables = {"STREAMGAUGE_BUFFER_EVENTS": str(buffer_events)}
     machine = record.machine("fastapi", "uvicorn", "redis", "asyncpg")
-    async with Installation(ephemeral=ephemeral) as installation:
-        worker = await installation.run_worker()
-        server, address = await installation.run_server()
+    async with Installation(ephemeral=ephemeral, variables=variables) as installation:
+        worker, (server, address) = await asyncio.gather(installation.run_worker(), installation.run_server())
         async with open_school(installation, people) as outage:
             await outage.warm_up(rate)
             faults = {}
@@ -265,6 +269,7 @@ async def measure(seconds: float, rate: int, people: int, *, ephemeral: bool = F
             "seconds": seconds,
             "requests_per_second": rate,
             "people": people,
+            "buffer_events": buffer_events,
             "faults": faults,
             "events": asdict(account),
             "announced": announced,
@@ -318,9 +323,12 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60.0, help="of each fault")
     parser.add_argument("--rate", type=int, default=100, help="requests a second")
     parser.add_argument("--people", type=int, default=8, help="connections")
+    parser.add_argument(
+        "--buffer-events", type=int, default=Settings().buffer_events, help="most that may wait in the school"
+    )
     parser.add_argument("--json", type=Path, default=record.RESULTS / "outage.json", help="file to write")
     options = parser.parse_args()
-    result = asyncio.run(measure(options.seconds, options.rate, options.people))
+    result = asyncio.run(measure(options.seconds, options.rate, options.people, options.buffer_events))
     record.keep(result, options.json)
     print(
         f"all events: {result['events']}, announced drops: {result['announced']}, lanes closed: {result['lanes_closed']}"

@@ -8,6 +8,7 @@ overstates is told too: the answer before was asked for when the marker was not 
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import inf
 
 from benchmarks.record import percentiles
 
@@ -26,12 +27,17 @@ class Sightings:
         self.answered.append(answered)
         self.counts.append(counts)
 
-    def delays(self, tracked: Mapping[str, Sequence[int]]) -> "Delays":
-        """How long each marker took to be seen, given when those of each name were tracked, in order."""
+    def delays(self, tracked: Mapping[str, Sequence[int]], since: int = 0, until: float = inf) -> "Delays":
+        """How long markers took to be seen, given when those of each name were tracked, in order.
+
+        Only those that were tracked from `since` on and before `until`.
+        """
         delays = Delays()
         for name, moments in tracked.items():
             seen = [counts.get(name, 0) for counts in self.counts]
             for number, moment in enumerate(moments, start=1):
+                if not since <= moment < until:
+                    continue
                 # Counts only grow.
                 place = bisect_left(seen, number)
                 if place == len(seen):

@@ -1,6 +1,7 @@
 """What may import what, and what an application pays for `import streamgauge`."""
 
 import ast
+import inspect
 import re
 import subprocess
 import sys
@@ -9,6 +10,8 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+
+import streamgauge
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE_ROOTS = [ROOT / "app", ROOT / "workers", ROOT / "migrations"]
@@ -200,3 +203,71 @@ def test_every_query_that_is_named_is_there() -> None:
     for name, path in modules().items():
         for used in re.findall(r'SQL\["([a-z_]+)"\]', path.read_text("utf-8")):
             assert used in known, f"{name} uses {used}, which is in no file of queries"
+
+
+#: What applications may rely on. Adding a name is a promise, removing one a breach of it.
+PUBLIC = {"EventType", "Property", "Settings", "Streamgauge", "Ticket", "idempotency_key"}
+#: Besides `streamgauge` itself: for FastAPI's dependencies, for applications that are not Starlette's, and for tests of both.
+PUBLIC_MODULES = {
+    "streamgauge.capture.middleware",
+    "streamgauge.integrations.fastapi",
+    "streamgauge.pytest_plugin",
+    "streamgauge.testing",
+}
+
+
+def test_the_public_names_are_those_promised_and_each_can_be_imported() -> None:
+    assert set(streamgauge.__all__) == PUBLIC
+    assert len(streamgauge.__all__) == len(PUBLIC)
+    assert set(dir(streamgauge)) >= PUBLIC
+    assert modules().keys() >= PUBLIC_MODULES
+    for name in PUBLIC:
+        assert getattr(streamgauge, name).__name__ == name
+    with pytest.raises(AttributeError, match="nothing_of_ours"):
+        _ = streamgauge.nothing_of_ours
+
+
+@pytest.mark.parametrize("name", sorted(PUBLIC))
+def test_everything_public_is_documented(name: str) -> None:
+    public = getattr(streamgauge, name)
+    assert public.__doc__
+    # A dataclass without a docstring gets its signature for one.
+    assert not public.__doc__.startswith(f"{name}(")
+    members = vars(public).items() if isinstance(public, type) else ()
+    for member, value in members:
+        called = inspect.isfunction(value) or isinstance(value, property | classmethod | staticmethod)
+        if called and not member.startswith("_"):
+            assert inspect.getdoc(getattr(public, member)), f"{name}.{member} has no docstring"
+
+
+def test_importing_the_package_imports_nothing_else_of_ours() -> None:
+    assert not imported("streamgauge", at_import=True)
+
+
+def sources(folder: str) -> list[Path]:
+    return sorted((ROOT / folder).rglob("*.py"))
+
+
+def test_examples_use_nothing_but_the_public_interface() -> None:
+    assert len(sources("examples")) > 3
+    for path in sources("examples"):
+        for base, member in imports_of(path, at_import=False):
+            if base == "streamgauge":
+                assert member in PUBLIC, f"{path} imports {member} of streamgauge"
+            else:
+                assert not base.startswith(OURS) or base in PUBLIC_MODULES, f"{path} imports {base}"
+            assert base.partition(".")[0] not in {"tests", "benchmarks"}, f"{path} imports {base}"
+
+
+def test_nothing_that_is_installed_imports_what_is_not() -> None:
+    around = {"benchmarks", "examples", "tests"}
+    for name, path in modules().items():
+        wrong = {base for base, _ in imports_of(path, at_import=False) if base.partition(".")[0] in around}
+        assert not wrong, f"{name} imports {wrong}"
+
+
+def test_benchmarks_do_not_lean_on_tests() -> None:
+    assert len(sources("benchmarks")) > 10
+    for path in sources("benchmarks"):
+        wrong = {base for base, _ in imports_of(path, at_import=False) if base.partition(".")[0] == "tests"}
+        assert not wrong, f"{path} imports {wrong}"

@@ -72,6 +72,8 @@ def test_one_command_shows_a_measured_school_growing_and_ctrl_c_ends_it(tmp_path
         until(lambda: {"http.request", "page.viewed"} <= names_of(url, school_key))
         assert requests_of(url, told["key"]) == 0  # demo traffic is among nobody else's
         assert "Demo traffic: 40 made-up people" in httpx2.get(told["school"], timeout=10).text
+        # Its tenant was there before its first event.
+        assert "unknown_tenant" not in httpx2.get(f"{url}/metrics", timeout=10).text
         assert "demo traffic begins" in (data_dir / "logs/example.log").read_text()
 
         assert up.end(signal.SIGINT) == (0, "")

@@ -29,6 +29,7 @@ from streamgauge.settings import Settings
 from streamgauge.stream import stream_key
 from streamgauge.summaries.rollups import EventType, Property
 from streamgauge.table import thaw
+from streamgauge_local import binaries
 from streamgauge_local.valkey import LocalValkey
 from streamgauge_workers.delivery import judge
 
@@ -81,7 +82,7 @@ def stored_bytes(url: str) -> bytes:
         keys: Any = client.keys("*")
         parts = list(keys)
         for key in keys:
-            for _, fields in client.xrange(key):  # type: ignore[union-attr]  # redis-py's type covers its async client too
+            for _, fields in client.xrange(key):
                 parts += [part for pair in fields.items() for part in pair]
     return b"\n".join(parts)
 
@@ -108,6 +109,12 @@ async def until(condition: Callable[[], object]) -> None:
 
 class OwnValkey(LocalValkey):
     """A server of one test, to be treated badly. What it has acknowledged outlives its process."""
+
+    async def start(self) -> None:
+        self._candidates = binaries.valkey_candidates()
+        await super().start()
+        with redis.Redis.from_url(self.url()) as client:
+            client.config_set("appendfsync", "always")
 
     def send(self, number: signal.Signals) -> None:
         assert self._process is not None
@@ -269,6 +276,7 @@ def run_host(program: str, url: str, folder: Path, **environment: str) -> str:
         [sys.executable, "-c", HOST.format(url=url, folder=str(folder)) + program],
         capture_output=True,
         text=True,
+        check=False,
         timeout=60,
         env={**os.environ, **environment},
     )
@@ -421,6 +429,36 @@ def test_forking_while_the_client_is_being_loaded_does_not_hang_the_child(
 ) -> None:
     run_host(FIRST_FORK, redis_url, tmp_path)
     assert received(redis_url).numbers == [0, 1, 2, 3, 4]
+
+
+LOADED = """
+destination = gauge._outlet._destination
+opened, before = destination._open_stream, set()
+def open_stream(url):
+    stream = opened(url)
+    before.update(sys.modules)
+    return stream
+destination._open_stream = open_stream
+track(1)
+while destination.state == "not_tried": time.sleep(0.01)
+if destination.state == "connected":
+    assert gauge.close(20)
+    if os.fork() == 0: sys.exit(0)
+    os.wait()
+print(json.dumps(sorted(set(sys.modules) - before)))
+"""
+
+
+@pytest.mark.parametrize("how", ["a socket", "a host's name", "nobody there"])
+def test_nothing_is_loaded_behind_the_moment_in_which_a_fork_waits_for_it(
+    redis_url: str, tmp_path: Path, how: str
+) -> None:
+    if how == "a host's name":
+        with over_tcp(redis_url) as url:
+            loaded = run_host(LOADED, url, tmp_path)
+    else:
+        loaded = run_host(LOADED, redis_url if how == "a socket" else "redis://127.0.0.1:1", tmp_path)
+    assert json.loads(loaded) == []
 
 
 EXITING_CHILD = """

@@ -8,7 +8,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -68,15 +68,20 @@ async def up(
 
         async with open_stack(settings, "up") as endpoints:
             await migrate(endpoints.database_url)
-            await Supervisor(settings, endpoints, with_demo).run(began)
+            tenants = [settings.tenant, *([demo.TENANT] if with_demo else [])]
+            keys = await keys_to_read(endpoints.database_url, settings.data_dir, tenants)
+            await Supervisor(settings, endpoints, keys, with_demo).run(began)
 
 
 class Supervisor:
     """The server, the worker and the example as children, and what happens when one of them, or a local server, ends."""
 
-    def __init__(self, settings: Settings, endpoints: Endpoints, with_demo: bool) -> None:
+    def __init__(
+        self, settings: Settings, endpoints: Endpoints, keys: Mapping[str, str], with_demo: bool
+    ) -> None:
         self._settings = settings
         self._endpoints = endpoints
+        self._keys = keys
         self._with_demo = with_demo
         self._logs = prepare_directory(settings.data_dir) / "logs"
         self._children: list[Process] = []
@@ -162,24 +167,20 @@ class Supervisor:
     async def _announce(self, began: float) -> None:
         settings = self._settings
         say(
-            f"Streamgauge is at {await self._dashboard(settings.tenant)}  (your application: tenant {settings.tenant})"
+            f"Streamgauge is at {self._dashboard(settings.tenant)}  (your application: tenant {settings.tenant})"
         )
         if self._school is not None and await self._is_school_ready():
             school = base_url(demo.host_of(settings), demo.port_of(settings))
-            dashboard = await self._dashboard(demo.TENANT)
+            dashboard = self._dashboard(demo.TENANT)
             say(f"Example school  {school}  its dashboard: {dashboard}  (tenant {demo.TENANT}, demo traffic)")
         if self._endpoints.stack is not None:
             say(f"Your application finds it with STREAMGAUGE_DATA_DIR={settings.data_dir.absolute()}")
         details = f"{self._endpoints.details}. Logs in {self._logs}"
         say(f"Ready in {time.monotonic() - began:.1f} s. {details}. Ctrl-C stops it.")
 
-    async def _dashboard(self, tenant: str) -> str:
+    def _dashboard(self, tenant: str) -> str:
         """The page's address with the tenant's key, which browsers keep to themselves: it is behind the `#`."""
-        # Here, because `doctor` imports this module and needs none of it.
-        from streamgauge_local.credentials import local_keys
-
-        keys = await local_keys(self._endpoints.database_url, self._settings.data_dir, tenant)
-        return f"{base_url(self._settings.host, self._settings.port)}/#key={keys.read}"
+        return f"{base_url(self._settings.host, self._settings.port)}/#key={self._keys[tenant]}"
 
     async def _is_school_ready(self) -> bool:
         where = demo.host_of(self._settings), demo.port_of(self._settings)
@@ -190,6 +191,15 @@ class Supervisor:
             self._check()
             await asyncio.sleep(0.05)
         return False
+
+
+async def keys_to_read(database_url: str, data_dir: Path, tenants: Iterable[str]) -> dict[str, str]:
+    """A key for each tenant's dashboard. Makes tenants that are missing: before anybody can send events of theirs."""
+    # Here, because `doctor` imports this module and needs none of it.
+    from streamgauge_local.credentials import local_keys
+
+    directory = prepare_directory(data_dir)
+    return {tenant: (await local_keys(database_url, directory, tenant)).read for tenant in tenants}
 
 
 def say(line: str) -> None:

@@ -21,8 +21,6 @@ from streamgauge.settings import Settings
 if TYPE_CHECKING:
     from streamgauge.stream import StreamPort
 
-#: How long a fork waits for files and modules of ours, in seconds.
-FORK_PATIENCE: Final = 1.0
 #: How long what is left of a gauge that nobody holds any more may be sent, in seconds.
 FORGOTTEN_SECONDS: Final = 2.0
 #: How much longer than asked `close` waits for a thread that should have ended by itself, in seconds.
@@ -79,7 +77,7 @@ class Delivery:
     def _begin(self) -> None:
         """What belongs to one process."""
         settings = self._settings
-        self._undisturbed = threading.Lock()
+        self._undisturbed = forks.Undisturbed()
         self._starting = threading.Lock()
         self._started = False
         self._destination = Destination(settings, self._undisturbed, self._open_stream)
@@ -149,12 +147,11 @@ class Delivery:
 
     def before_fork(self) -> None:
         """See `Forked`: no module half loaded and no file locked by us at the moment of the fork."""
-        self._at_rest = self._undisturbed.acquire(timeout=FORK_PATIENCE)
+        self._undisturbed.hold()
 
     def after_fork_in_parent(self) -> None:
         """See `Forked`."""
-        if self._at_rest:
-            self._undisturbed.release()
+        self._undisturbed.let_go()
 
     def after_fork_in_child(self) -> None:
         """See `Forked`: an empty buffer, new lanes, no thread; what was waiting is the parent's."""

@@ -3,10 +3,10 @@
 import asyncio
 import contextlib
 from collections.abc import Callable
-from threading import Lock
 from typing import TYPE_CHECKING, Final
 
 from streamgauge.capture.endpoints import local_redis_url
+from streamgauge.capture.forks import Undisturbed
 from streamgauge.entry import EntryId, Record
 from streamgauge.errors import ServerError, SettingsError
 from streamgauge.settings import Settings
@@ -29,7 +29,7 @@ class Destination:
     def __init__(
         self,
         settings: Settings,
-        undisturbed: Lock,
+        undisturbed: Undisturbed,
         open_stream: "Callable[[str], StreamPort] | None" = None,
     ) -> None:
         """`undisturbed` is held while modules are loaded: a process must not be forked then."""
@@ -102,7 +102,9 @@ class Destination:
                 self._stream = None
 
     def _redis_stream(self, url: str) -> "StreamPort":
-        with self._undisturbed:
-            # Only now: a host that tracks nothing need not load a client.
+        with self._undisturbed.loading:
+            # Only now: a host that tracks nothing need not load a client. The first two are what it loads when it connects.
+            import encodings.idna  # noqa: F401
+
             from streamgauge.redis_stream import RedisStream
         return RedisStream(url, self._settings.stream_prefix, GENERATION, self._settings.shards)

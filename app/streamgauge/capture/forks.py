@@ -6,8 +6,14 @@ parent's. Registered objects are told before and after every fork; they are regi
 
 import contextlib
 import os
-from typing import Protocol
+import threading
+from typing import Final, Protocol
 from weakref import WeakSet
+
+#: How long a fork waits for modules that are being loaded, and for files in use, in seconds. Loading ends by itself; half a
+#: module would break, or for ever block, whoever needs it in the child. A file may lie on a disk that hangs.
+LOADING_PATIENCE: Final = 30.0
+FILES_PATIENCE: Final = 1.0
 
 
 class Forked(Protocol):
@@ -21,6 +27,26 @@ class Forked(Protocol):
 
     def after_fork_in_child(self) -> None:
         """Forget what is the parent's."""
+
+
+class Undisturbed:
+    """What a thread of ours holds while it does something that a fork must not cut in two."""
+
+    def __init__(self) -> None:
+        self.loading = threading.Lock()  #: modules
+        self.files = threading.Lock()  #: a child would hold their locks as long as it lives
+        self._held: list[threading.Lock] = []
+
+    def hold(self) -> None:
+        """Wait until nothing of it is going on, and keep it so. Bounded."""
+        for lock, patience in ((self.loading, LOADING_PATIENCE), (self.files, FILES_PATIENCE)):
+            if lock.acquire(timeout=patience):
+                self._held.append(lock)
+
+    def let_go(self) -> None:
+        """Let it go on."""
+        while self._held:
+            self._held.pop().release()
 
 
 _registered: WeakSet[Forked] = WeakSet()

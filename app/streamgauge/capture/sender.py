@@ -12,6 +12,7 @@ from typing import Any, Final
 from streamgauge.capture.bell import Bell
 from streamgauge.capture.buffer import ENOUGH, Buffer
 from streamgauge.capture.destination import Destination
+from streamgauge.capture.forks import Undisturbed
 from streamgauge.capture.outbox import Outbox, pause
 from streamgauge.capture.troubles import Troubles
 from streamgauge.errors import ServerError
@@ -36,10 +37,10 @@ class Sender:
         destination: Destination,
         outbox: Outbox,
         troubles: Troubles,
-        undisturbed: threading.Lock,
+        undisturbed: Undisturbed,
         flush_seconds: float,
     ) -> None:
-        """`undisturbed` is held while files and modules are used: a process must not be forked then."""
+        """`undisturbed` is held while files are used: a process must not be forked then."""
         self._buffer = buffer
         self._bell = bell
         self._destination = destination
@@ -145,7 +146,7 @@ class Sender:
     def _fill(self) -> None:
         """Freeze what waits, unless something frozen is still to be sent: at most one round is under way."""
         if self._outbox.is_empty:
-            with self._undisturbed:
+            with self._undisturbed.files:
                 self._outbox.fill(self._buffer.take(MOST_EVENTS, MOST_BYTES))
 
     async def _announce(self, closed: bool = False) -> None:
