@@ -6,6 +6,7 @@ N failed, N skipped`.
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,6 +25,7 @@ SUITES = {
     "integration": "tests/integration",
     "acceptance": "tests/acceptance",
     "architecture": "tests/test_architecture.py",
+    "browser": "tests/browser",
 }
 CHECKS = {
     "lint": ["-m", "ruff", "check", "."],
@@ -31,6 +33,8 @@ CHECKS = {
     "types": ["-m", "mypy"],
 }
 LONGEST = "integration"
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
+CHROMIUM_SECONDS = 240  # to install it in
 LEAST_LINES, LEAST_BRANCHES = 90.0, 85.0
 _NO_TESTS_COLLECTED = 5
 
@@ -58,6 +62,7 @@ def main(arguments: list[str]) -> int:
             # The longest suite waits for servers half of its time; the others run meanwhile.
             with beside(LONGEST, [SUITES[LONGEST]], work) as longest:
                 outcomes = [check(name, command) for name, command in CHECKS.items()]
+                bring_chromium()
                 outcomes += [pytest(name, [path], work) for name, path in SUITES.items() if name != LONGEST]
                 outcomes.append(longest())
             good = coverage_suffices(work)
@@ -67,6 +72,31 @@ def main(arguments: list[str]) -> int:
     skipped = sum(outcome.skipped for outcome in outcomes)
     print(f"{passed} passed, {failed} failed, {skipped} skipped", flush=True)
     return 0 if good and all(outcome.good for outcome in outcomes) else 1
+
+
+def bring_chromium() -> None:
+    """Install Chromium where that is possible and it is missing; without it the browser's tests are skipped, and say so."""
+    if any(map(shutil.which, CHROMIUM)):
+        return
+    title("chromium")
+    if os.geteuid() != 0 or shutil.which("apt-get") is None:
+        print(
+            "There is no Chromium, and it takes root and apt-get to install it: the browser's tests are skipped."
+        )
+        return
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    install = ["apt-get", "install", "-y", "--no-install-recommends", "chromium"]
+    try:
+        for command in (install, ["apt-get", "update"], install):
+            done = subprocess.run(
+                command, env=environment, capture_output=True, timeout=CHROMIUM_SECONDS, check=False
+            )
+            if shutil.which(CHROMIUM[0]):
+                print("Installed Chromium for the browser's tests.", flush=True)
+                return
+        print(f"Chromium cannot be installed: {done.stderr.decode(errors='replace')[-500:]}")
+    except (OSError, subprocess.TimeoutExpired) as error:
+        print(f"Chromium cannot be installed: {error}")
 
 
 def check(name: str, command: list[str]) -> Outcome:

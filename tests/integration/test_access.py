@@ -4,6 +4,7 @@ import asyncio
 import re
 import time
 from collections.abc import AsyncIterator
+from hmac import compare_digest
 from pathlib import Path
 from unittest.mock import patch
 
@@ -11,7 +12,7 @@ import pytest
 
 from streamgauge.access import callers, store
 from streamgauge.access.keys import make_key, parse_key
-from streamgauge.errors import InputError
+from streamgauge.errors import InputError, ServerError
 from streamgauge.logs import redacted
 from streamgauge_local.credentials import FILE, local_keys
 from tests.integration.api import Api, open_api
@@ -97,14 +98,14 @@ async def test_a_known_key_is_not_looked_up_for_every_request(api: Api) -> None:
 
 async def test_secrets_are_compared_in_constant_time(api: Api) -> None:
     key = await api.key("here", "read")
-    with patch.object(callers, "compare_digest", wraps=callers.compare_digest) as compared:
+    with patch.object(callers, "compare_digest", wraps=compare_digest) as compared:
         await api.get("catalogue", key)
         await api.get("catalogue", make_key().text)
     assert compared.call_count == 2
 
 
 async def test_without_the_database_nobody_gets_in(api: Api) -> None:
-    with patch.object(callers.Callers, "_ask", side_effect=callers.ServerError("PostgreSQL does not answer")):
+    with patch.object(callers.Callers, "_ask", side_effect=ServerError("PostgreSQL does not answer")):
         reply = await api.get("catalogue", make_key().text)
     assert reply.status_code == 503
 

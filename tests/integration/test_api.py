@@ -22,6 +22,7 @@ from streamgauge.read.api.kept_answers import KeptAnswers
 from streamgauge.read.api.ledger import entered
 from streamgauge.read.api.realtime import handle, window
 from streamgauge.read.api.summary import last_hours
+from streamgauge.read.rows import snapshot
 from streamgauge.summaries.calendar import Calendar
 from tests.integration.api import Api, names, open_api
 from tests.integration.engine import Plain, generate
@@ -174,7 +175,7 @@ async def test_equal_questions_asked_together_are_answered_from_one_look(api: Ap
     await filled(api, 100)
     key = await api.key("berlin", "read")
     looks = 0
-    real = asking.snapshot
+    real = snapshot
 
     def counted(connection: Any) -> Any:
         nonlocal looks
