@@ -67,7 +67,7 @@ function draw(element, labels, series, format, label) {
   const grid = { stroke: colour("--line"), width: 1 };
   const options = {
     ...size(element),
-    padding: [8, 6, 0, 0],
+    padding: [8, 18, 0, 0],
     cursor: { y: false, points: { size: 6 } },
     legend: { show: false },
     scales: { x: { time: false }, y: { range: (_, __, high) => [0, high > 0 ? high * 1.08 : 1] } },
