@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import shlex
 import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -206,9 +207,9 @@ def test_the_tenant_of_probes_is_nobody_elses_business() -> None:
 def test_of_an_unknown_tenant_the_cure_names_the_configured_one_when_that_is_missing() -> None:
     rejected = [Refusals("unknown_tenant", 5, NOW)]
     (found,) = bad(with_database(rejected=rejected))
-    assert "`streamgauge keys create --tenant default`" in (found.next or "")
+    assert "`streamgauge keys create --tenant default --read`" in (found.next or "")
     (found,) = bad(replace(with_database(rejected=rejected), settings=Settings(shards=2, tenant="shop")))
-    assert "`streamgauge keys create --tenant NAME`" in (found.next or "")
+    assert "`streamgauge keys create --tenant NAME --read`" in (found.next or "")
 
 
 def test_few_events_at_wrong_times_are_dead_letters_and_no_clock_that_is_wrong() -> None:
@@ -357,6 +358,27 @@ async def test_only_a_valid_key_that_may_read_opens_a_dashboard(
     found = await diagnose(settings(redis_url, database_url, tmp_path))
     (told,) = [finding.says for finding in found if finding.check == "access"]
     assert told == "No key opens the dashboard of t1, t3, t5, t6."
+
+
+async def test_the_command_that_is_advised_against_a_dashboard_without_a_key_makes_one(
+    redis_url: str, database_url: str, tmp_path: Path, connection: Any
+) -> None:
+    await connection.execute(
+        "WITH made AS (INSERT INTO tenants (name) VALUES ('corner shop') RETURNING tenant_id) "
+        "INSERT INTO tenant_time_zones (tenant_id, time_zone) SELECT tenant_id, 'UTC' FROM made"
+    )
+    wanted = settings(redis_url, database_url, tmp_path)
+
+    async def access() -> Finding:
+        return next(finding for finding in await diagnose(wanted) if finding.check == "access")
+
+    _, advised, _ = ((await access()).next or "").split("`")
+    assert shlex.split(advised)[0] == "streamgauge"
+    with Program(
+        *shlex.split(advised)[1:], log=tmp_path / "log", **given(redis_url, database_url)
+    ) as program:
+        assert await asyncio.to_thread(program.ended) == 0, program.output
+    assert (await access()).level == "ok"
 
 
 async def test_a_keyring_that_lacks_the_tenants_of_stored_actors_is_told(

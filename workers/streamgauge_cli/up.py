@@ -173,7 +173,7 @@ class Supervisor:
             school = base_url(demo.host_of(settings), demo.port_of(settings))
             dashboard = self._dashboard(demo.TENANT)
             say(f"Example school  {school}  its dashboard: {dashboard}  (tenant {demo.TENANT}, demo traffic)")
-        if self._endpoints.stack is not None:
+        if settings.redis_url is None:
             say(f"Your application finds it with STREAMGAUGE_DATA_DIR={settings.data_dir.absolute()}")
         details = f"{self._endpoints.details}. Logs in {self._logs}"
         say(f"Ready in {time.monotonic() - began:.1f} s. {details}. Ctrl-C stops it.")

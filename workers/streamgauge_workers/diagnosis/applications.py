@@ -1,6 +1,7 @@
 """Checks of what applications send, and who sees it: why a dashboard is empty though every server is well."""
 
 from collections.abc import Callable, Iterator
+from shlex import quote
 
 from streamgauge.domains.operations.declarations import PROBE_TENANT
 from streamgauge.settings import Settings
@@ -64,7 +65,7 @@ def tenants(snapshot: Snapshot) -> Findings:
         yield warning(
             "tenants",
             "There is no tenant yet, so nothing can be counted.",
-            f"Make one (`streamgauge keys create --tenant {own}`), import a log (`streamgauge import access-log FILE --tenant NAME`) "
+            f"Make one (`streamgauge keys create --tenant {quote(own)} --read`), import a log (`streamgauge import access-log FILE --tenant NAME`) "
             "or make events (`streamgauge load`).",
         )
         return
@@ -83,7 +84,7 @@ def tenants(snapshot: Snapshot) -> Findings:
         yield warning(
             "tenants",
             f"Events come only for {listed(filled)}, and never came for {own}, which STREAMGAUGE_TENANT names here.",
-            f"Set STREAMGAUGE_TENANT={filled[0]} where events are made for it, and open its dashboard with a key of that tenant.",
+            f"Set STREAMGAUGE_TENANT={quote(filled[0])} where events are made for it, and open its dashboard with a key of that tenant.",
         )
         empty = [name for name in empty if name != own]
         filled = []
@@ -105,7 +106,7 @@ def access(snapshot: Snapshot) -> Findings:
         yield warning(
             "access",
             f"No key opens the dashboard of {listed(keyless)}.",
-            f"`streamgauge keys create --tenant {keyless[0]}` makes one.",
+            f"`streamgauge keys create --tenant {quote(keyless[0])} --read` makes one.",
         )
     elif known:
         yield ok("access", "Every tenant has a key that opens its dashboard.")

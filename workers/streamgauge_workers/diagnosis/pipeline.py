@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC
+from shlex import quote
 
 from streamgauge_workers.diagnosis.findings import Finding, ok, problem, warning
 from streamgauge_workers.diagnosis.reasons import MEANINGS, NAME
@@ -133,7 +134,7 @@ def rejected(snapshot: Snapshot) -> Findings:
     for each in _database(snapshot).rejected:
         found = _refusal("rejected", each, "was rejected", "were rejected")
         # Which tenants they named is not counted; the one that is known to be missing is the likeliest.
-        advice = (found.next or "").replace(NAME, own if missing else NAME)
+        advice = (found.next or "").replace(NAME, quote(own) if missing else NAME)
         yield replace(found, next=advice)
 
 

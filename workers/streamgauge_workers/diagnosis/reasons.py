@@ -18,7 +18,7 @@ class Meaning(NamedTuple):
 MEANINGS: dict[Reason, Meaning] = {
     "unknown_tenant": Meaning(
         "their tenant does not exist",
-        f"make the tenant (`streamgauge keys create --tenant {NAME}`, or an import for it), and later events are counted; or correct "
+        f"make the tenant (`streamgauge keys create --tenant {NAME} --read`, or an import for it), and later events are counted; or correct "
         "its name where events are made (STREAMGAUGE_TENANT)",
     ),
     "invalid_value": Meaning(
