@@ -34,6 +34,7 @@ from streamgauge_local.credentials import local_keys
 WARM_UP = 3.0  # seconds whose markers are told apart: every actor and every series is new then
 BAR = 250.0  # milliseconds, for 95 % of the events
 SQL_PAUSE, API_PAUSE, FLOOR_PAUSE = 0.01, 0.05, 0.1  # seconds between an answer and the next question
+FLOOR = "floor"  # the key of a stream
 SEEN = """
 SELECT s.dimensions[1] AS name, sum(r.count)::bigint AS n
 FROM series s JOIN hourly_summary r USING (shard, series_id)
@@ -116,18 +117,25 @@ class Pollers:
         ):
             await database.execute("SET synchronous_commit = off")  # as workers do
             while True:
-                after = (await writer.xinfo_stream("floor"))["last-generated-id"] if self.floor else "0"
-                waiting: asyncio.Future[Any] = asyncio.ensure_future(
-                    reader.xread({"floor": after}, block=10_000)
-                )
-                await asyncio.sleep(0.005)
-                began = time.monotonic_ns()
-                await writer.xadd("floor", {"payload": b"x" * 100}, maxlen=10)
-                await waiting
+                after = (await writer.xinfo_stream(FLOOR))["last-generated-id"] if self.floor else "0"
+                began = await self._pass_on(writer, reader, after)
                 async with database.transaction():
                     await database.execute("SELECT pg_current_xact_id()")
                 self.floor.append(time.monotonic_ns() - began)
                 await asyncio.sleep(FLOOR_PAUSE)
+
+    async def _pass_on(self, writer: Redis, reader: Redis, after: str) -> int:
+        """From one connection to another that waits for it; when it was given away."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(_read(reader, after))
+            await asyncio.sleep(0.005)  # until it waits
+            began = time.monotonic_ns()
+            await writer.xadd(FLOOR, {"payload": b"x" * 100}, maxlen=10)
+        return began
+
+
+async def _read(reader: Redis, after: str) -> None:
+    await reader.xread({FLOOR: after}, block=10_000)
 
 
 async def poll(sightings: Sightings, ask: Ask, pause: float) -> None:

@@ -91,7 +91,7 @@ class Installation:
             "STREAMGAUGE_REDIS_URL": self.valkey.url(),
             "STREAMGAUGE_DATABASE_URL": self.postgres.url(),
             "STREAMGAUGE_DATA_DIR": str(self.directory),
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]),
             **self._variables,
         }
 

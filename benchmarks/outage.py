@@ -11,27 +11,26 @@ failed, or when accepted events are neither in the tables nor announced as dropp
 import argparse
 import asyncio
 import contextlib
-import os
 import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import httpx2
-from redis.asyncio import Redis
 
 from benchmarks import record, students
 from benchmarks.audience import Audience
+from benchmarks.faults import Fault, faults
 from benchmarks.installation import Installation, free_port
 from benchmarks.patience import PATIENCE, until
 from benchmarks.school import STATUS
 from streamgauge.settings import Settings
-from streamgauge_local.process import Process, servers_in
+from streamgauge_local.process import Process
 
 LEAD = 0.1  # of a fault's seconds: load before it begins and after it has ended
 LEAST_LEAD = 0.5  # seconds
@@ -43,14 +42,6 @@ SELECT coalesce(sum("end" - (SELECT coalesce(sum(least(upper(r), "end") - lower(
     ::bigint
 FROM lanes WHERE NOT stray
 """
-
-
-class Fault(NamedTuple):
-    """Something that goes wrong, and its end."""
-
-    name: str
-    begin: Callable[[], Awaitable[None]]
-    end: Callable[[], Awaitable[None]]
 
 
 @dataclass
@@ -83,40 +74,6 @@ class Outage:
         self._host = host
         self._url = url
         self._audience = audience
-
-    def faults(self) -> list[Fault]:
-        """All of them, the first being none."""
-        valkey, postgres = self._installation.valkey, self._installation.postgres
-
-        async def nothing() -> None:
-            return
-
-        async def kill() -> None:
-            _signal(valkey.data_dir, signal.SIGKILL)
-
-        async def start_again() -> None:
-            await valkey.stop()
-            await valkey.start()
-
-        async def hang() -> None:
-            _signal(valkey.data_dir, signal.SIGSTOP)
-
-        async def go_on() -> None:
-            _signal(valkey.data_dir, signal.SIGCONT)
-
-        async def fill() -> None:
-            await self._configure("maxmemory", 1)
-
-        async def make_room() -> None:
-            await self._configure("maxmemory", 0)
-
-        return [
-            Fault("none", nothing, nothing),
-            Fault("Redis stopped", kill, start_again),
-            Fault("Redis hung", hang, go_on),
-            Fault("Redis full", fill, make_room),
-            Fault("PostgreSQL stopped", postgres.stop, postgres.start),
-        ]
 
     async def suffer(self, fault: Fault, rate: int, seconds: float) -> dict[str, Any]:
         """Use the school during a fault, and until everything is in the tables again."""
@@ -225,17 +182,15 @@ class Outage:
             lost = await connection.fetchval(LOST)
         return {row["key"]: row["n"] for row in rows} | ({"lost": lost} if lost else {})
 
-    async def _configure(self, name: str, value: int) -> None:
-        async with Redis.from_url(self._installation.valkey.url()) as client:
-            await client.config_set(name, value)
-
 
 @asynccontextmanager
 async def open_school(installation: Installation, people: int) -> AsyncIterator[Outage]:
     """The school, with so many students who are logged in."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
-    options = ["--host", "127.0.0.1", "--port", str(port), "--log-level", "warning", "--no-access-log"]
+    # Kept longer than any recovery: a connection closed for being idle would be no failure of what is measured.
+    kept = ["--timeout-keep-alive", "600"]
+    options = ["--host", "127.0.0.1", "--port", str(port), "--log-level", "warning", "--no-access-log", *kept]
     host = installation.run("school", "-m", "uvicorn", "benchmarks.school:app", *options)
     await installation.until_answered(url + STATUS, host)
     audience = Audience(url, people, students.activity)
@@ -256,10 +211,12 @@ async def measure(
         worker, (server, address) = await asyncio.gather(installation.run_worker(), installation.run_server())
         async with open_school(installation, people) as outage:
             await outage.warm_up(rate)
-            faults = {}
-            for fault in outage.faults():
-                faults[fault.name] = await outage.suffer(fault, rate, seconds)
-                show(fault.name, faults[fault.name])
+            suffered = {}
+            for fault in faults(installation):
+                suffered[fault.name] = await outage.suffer(fault, rate, seconds)
+                show(fault.name, suffered[fault.name])
+                if not suffered[fault.name]["recovered"]:
+                    break  # what is missing would be missing after all others, too
                 await installation.until_answered(f"{address}/health/ready", server)
             account = await outage.account()
             announced = await outage.announced(account)
@@ -270,7 +227,7 @@ async def measure(
             "requests_per_second": rate,
             "people": people,
             "buffer_events": buffer_events,
-            "faults": faults,
+            "faults": suffered,
             "events": asdict(account),
             "announced": announced,
             "lanes_closed": lanes_closed,
@@ -336,12 +293,6 @@ def main() -> None:
     for each in result["wrong"]:
         print(f"WRONG: {each}", file=sys.stderr)
     sys.exit(1 if result["wrong"] else 0)
-
-
-def _signal(data_dir: Path, number: signal.Signals) -> None:
-    """To the server that works in this directory, which is ours."""
-    for process in servers_in(data_dir):
-        os.kill(process, number)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ def main(address: str, file: str) -> None:
         page = browser.new_page(viewport={"width": 1280, "height": 900})
         page.goto(address)
         expect(page.locator("[data-metric=requests] .value")).not_to_have_text("–")
-        page.wait_for_timeout(1_000)
+        expect(page.locator("canvas")).to_have_count(3)
         page.screenshot(path=file)
         browser.close()
 

@@ -488,6 +488,30 @@ def test_children_that_end_in_their_own_ways_without_closing_have_sent_everythin
     assert (found.lost, found.closed) == (0, found.lanes)
 
 
+COLLECTING_CHILD = """
+import asyncio, gc
+track(0)
+assert gauge.flush(20)
+connections = [each for each in gc.get_objects() if isinstance(each, asyncio.StreamWriter)]
+assert connections
+if os.fork() == 0:
+    # As the garbage collector would: the kernel's table of what to watch is the parent's, too.
+    for each in connections: each.close()
+    os._exit(0)
+assert os.wait()[1] == 0
+track(1)
+assert gauge.flush(20)
+print(json.dumps(gauge.status()["troubles"]))
+"""
+
+
+def test_a_child_that_collects_what_it_inherited_does_not_cut_the_parents_connections(
+    redis_url: str, tmp_path: Path
+) -> None:
+    assert json.loads(run_host(COLLECTING_CHILD, redis_url, tmp_path)) == {}
+    assert received(redis_url).numbers == [0, 1]
+
+
 KILLED = """
 for number in range(400):
     assert track(number)

@@ -1,6 +1,7 @@
 """Accepted events until they are sent: bounds, and an account that always adds up."""
 
 import threading
+import time
 
 import pytest
 from hypothesis import given
@@ -165,6 +166,24 @@ def test_eight_threads_never_exceed_a_bound_and_no_event_is_miscounted(bound: in
     assert (counts["accepted"], counts["sent"], counts["waiting"]) == (accepted, accepted, 0)
     assert each.drops().get("buffer_full", 0) == 8 * 3_000 - accepted
     assert 0 < most[0] <= bound
+
+
+class Slow(int):
+    """A bound that lets other threads in at the very moment in which it is compared."""
+
+    def __le__(self, other: int) -> bool:
+        time.sleep(0.0005)
+        return int.__le__(self, other)
+
+
+def test_threads_that_meet_at_the_last_free_place_do_not_both_get_it() -> None:
+    each = buffer(events=Slow(40), size=10**9)
+    threads = [threading.Thread(target=lambda: [each.put(event()) for _ in range(30)]) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (each.counts()["waiting"], each.drops()) == (40, {"buffer_full": 200})
 
 
 STEPS = st.lists(

@@ -25,9 +25,9 @@ OURS = ("migrate", "server", "worker")
 UID = "10001:10001"
 
 
-def variables(text: str) -> dict[str, str]:
-    """Every variable that compose puts in, with what follows its name: `:?message` or `:-default`."""
-    return dict(re.findall(r"(?<!\$)\$\{(\w+)([^}]*)\}", text))
+def variables(text: str) -> set[tuple[str, str]]:
+    """Every variable that compose puts in, with what follows its name there: `:?message` or `:-default`."""
+    return set(re.findall(r"(?<!\$)\$\{(\w+)([^}]*)\}", text))
 
 
 def instructions(name: str) -> list[str]:
@@ -103,7 +103,7 @@ def test_health_is_asked_with_python_at_the_port_it_listens_on(name: str, settin
 
 def test_every_variable_is_explained_and_no_password_has_a_default() -> None:
     settings = {name for field in Settings.__dataclass_fields__.values() for name in field.metadata["env"]}
-    for name, rest in variables(COMPOSE).items():
+    for name, rest in variables(COMPOSE):
         assert name in settings or re.search(rf"^# {name}=", ENV_EXAMPLE, re.MULTILINE), name
         assert rest.startswith(":?" if name.endswith("PASSWORD") else ":-"), name
 

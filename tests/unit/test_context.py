@@ -88,13 +88,21 @@ async def test_an_async_function_is_known_once_it_was_awaited(function: Callable
     assert recorder.troubles == []
 
 
-async def test_after_settling_nobody_is_asked_again() -> None:
+@pytest.mark.parametrize("outcome", ["nobody", "failure", "async failure"])
+async def test_after_settling_nobody_is_asked_again(outcome: str) -> None:
     calls: list[str] = []
 
-    def actor(request: Request) -> None:
+    async def fail() -> str:
+        raise ValueError(outcome)
+
+    def actor(request: Request) -> Any:
         calls.append("asked")
+        if outcome == "failure":
+            raise ValueError(outcome)
+        return fail() if outcome == "async failure" else None
 
     asked = context(actor=actor)
+    await settle(asked)
     await settle(asked)
     assert asked.actor() is None
     assert calls == ["asked"]

@@ -15,6 +15,7 @@ from streamgauge.capture.context import current
 from streamgauge.errors import SettingsError
 from streamgauge.integrations.fastapi import MOST_BYTES, MOST_EVENTS, Tracker, lifespan, router, tracker
 from streamgauge.testing import RecordingGauge, recording_gauge
+from tests.unit.asgi import ask
 
 PAGE = EventType(
     "page.viewed",
@@ -61,6 +62,17 @@ def test_a_pages_event_is_of_whoever_the_host_says(actor: Any, instrument: bool)
         ("ada", "north", "s1", "browser")
     ]
     assert pending[0].properties == {"title": "Fractions"}
+    assert current.get() is None
+
+
+async def test_the_router_leaves_no_context_behind() -> None:
+    gauge = gauge_of(actor="ada")
+    app = FastAPI()
+    app.include_router(router(gauge, ["page.viewed"]))
+    answer = await ask(
+        app, URL, "POST", b'{"name": "page.viewed"}', headers=[("content-type", "application/json")]
+    )
+    assert answer.status == 202
     assert current.get() is None
 
 

@@ -2,6 +2,9 @@
 
 import enum
 import logging
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
@@ -291,6 +294,33 @@ def test_names_with_dots_can_be_tracked_and_recorded(gauge: RecordingGauge) -> N
         ({"http.route": "/a"}, "server"),
         ({"http.route": "/a"}, "browser"),
     ]
+
+
+def test_a_signal_handler_may_track_in_the_middle_of_tracking(tmp_path: Path) -> None:
+    with Streamgauge(
+        Settings(data_dir=tmp_path, buffer_events=1_000_000, buffer_bytes=2**30), event_types=[LESSON]
+    ) as gauge:
+        before = signal.signal(signal.SIGALRM, lambda *_: handled.append(bool(gauge.track(NAME, percent=1))))
+        handled: list[bool] = []
+        signal.setitimer(signal.ITIMER_REAL, 0.0002, 0.0002)
+        tracked = 0
+        try:
+            while len(handled) < 100:
+                tracked += bool(gauge.track(NAME, percent=2))
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+        assert all(handled)
+        assert gauge.status()["accepted"] == tracked + len(handled)
+
+
+def test_making_a_gauge_and_refusing_events_loads_no_client_of_redis() -> None:
+    program = (
+        "import sys; from streamgauge import *; gauge = Streamgauge(Settings(redis_url='redis://127.0.0.1:1'))\n"
+        "gauge.track('no.such'); gauge.close(); print('redis' in sys.modules, 'fastapi' in sys.modules)"
+    )
+    shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert shown.stdout.split() == ["False", "False"]
 
 
 VALUES = st.recursive(

@@ -1,6 +1,8 @@
 """What the middleware records of a request, and which requests it records."""
 
 import contextlib
+from enum import StrEnum
+from http import HTTPStatus
 from typing import Any
 
 import pytest
@@ -61,6 +63,23 @@ async def test_every_property_is_declared_and_of_its_type() -> None:
     declared = EVENT_TYPES[0].properties
     for name, value in recorder.event.properties.items():
         assert type(value) is declared[name].type
+
+
+async def test_enumerations_of_the_host_are_recorded_as_plain_values() -> None:
+    class Name(StrEnum):
+        PATH = "/lessons"
+        SCHOOL = "north"
+
+    routes = [Route(Name.PATH, lambda request: Response(status_code=HTTPStatus.CREATED))]
+    app, recorder = watched(Starlette(routes=routes), tenant=Name.SCHOOL, actor=Name.SCHOOL)
+    await ask(app, "/lessons")
+    event = recorder.event
+    assert (event.properties["http.response.status_code"], event.properties["http.route"]) == (
+        201,
+        "/lessons",
+    )
+    assert {type(value) for value in event.properties.values()} == {int, str, bool}
+    assert type(event.tenant) is type(event.actor) is str
 
 
 async def test_a_request_began_when_it_came() -> None:

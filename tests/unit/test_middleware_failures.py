@@ -120,6 +120,26 @@ async def test_a_cancelled_request_is_499_and_stays_cancelled() -> None:
     assert recorder.event.actor == "ada"
 
 
+async def test_a_cancelled_request_is_not_held_up_by_an_async_question() -> None:
+    asked: list[str] = []
+
+    async def forever(scope: Scope, receive: Receive, send: Send) -> None:
+        await asyncio.sleep(3600)
+
+    async def actor(request: Request) -> str:
+        asked.append("begun")
+        return "ada"
+
+    app, recorder = watched(forever, actor=actor)
+    task = asyncio.create_task(ask(app))
+    await asyncio.sleep(0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert asked == []
+    assert recorder.event.actor is None
+
+
 async def test_a_request_cancelled_while_we_ask_is_counted() -> None:
     async def actor(request: Request) -> str:
         await asyncio.sleep(3600)

@@ -9,6 +9,7 @@ from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from streamgauge.capture.context import current
 from streamgauge.capture.middleware import StreamgaugeMiddleware
@@ -62,12 +63,17 @@ async def test_functions_are_asked_after_the_response_and_see_its_state() -> Non
     assert order == ["endpoint", "background", "actor", "tenant"]
 
 
-async def test_state_is_seen_where_the_server_brings_none() -> None:
+async def test_state_is_seen_where_the_server_brings_none_and_middleware_copies_the_scope() -> None:
     async def endpoint(request: Request) -> Response:
         request.state.user = "ada"
         return PlainTextResponse("ok")
 
-    app, recorder = watched(school(Route("/", endpoint)), actor=lambda request: request.state.user)
+    inner = school(Route("/", endpoint))
+
+    async def copying(scope: Scope, receive: Receive, send: Send) -> None:
+        await inner(dict(scope), receive, send)
+
+    app, recorder = watched(copying, actor=lambda request: request.state.user)
     scope = scope_of("/")
     del scope["state"]
     await app(scope, None, ignore)
@@ -130,9 +136,10 @@ async def test_who_asks_not_to_be_known_is_no_visitor(header: tuple[str, str]) -
     assert recorder.events[1].visitor is not None
 
 
-async def test_without_an_address_there_is_no_visitor() -> None:
+@pytest.mark.parametrize("client", [None, ("", 0)])
+async def test_without_an_address_there_is_no_visitor(client: tuple[str, int] | None) -> None:
     app, recorder = watched(school())
-    await ask(app, "/lessons/7", client=None)
+    await ask(app, "/lessons/7", client=client)
     assert recorder.event.visitor is None
 
 

@@ -173,3 +173,67 @@ async def test_an_import_published_twice_has_the_same_numbers(
         await publisher.publish(0, b"rows", 4, DeterministicLane(0, (b"digest",), generation=7))
     first, second = await retained(stream)
     assert first == second
+
+
+async def test_what_was_announced_already_is_not_said_again(
+    stream: MemoryStream, publisher: Publisher
+) -> None:
+    await publisher.publish(0, b"a", 3)
+    for _ in range(3):
+        await publisher.announce()
+    assert await stream.length(0) == 2
+    await publisher.publish(0, b"b", 1)
+    await publisher.announce()
+    assert [record.end for record in await retained(stream)] == [3, 3, 4, 4]
+
+
+async def test_what_could_not_be_announced_is_said_the_next_time(
+    stream: MemoryStream, publisher: Publisher
+) -> None:
+    await publisher.publish(0, b"a", 3)
+    stream.refuse(3)
+    with pytest.raises(ServerError):
+        await publisher.announce()
+    await publisher.announce()
+    assert len(await retained(stream)) == 2
+
+
+async def test_an_idle_lane_is_closed_and_followed_by_a_new_one(stream: MemoryStream) -> None:
+    now = [0]
+    publisher = Publisher(stream, clock=lambda: now[0], attempts=1)
+    await publisher.publish(0, b"a", 3)
+    await publisher.publish(1, b"b", 1)
+    old = publisher.lane(0).id
+    now[0] = 50
+    publisher.lane(1)
+    now[0] = 101
+    await publisher.renew(100)
+    _, said = await retained(stream)
+    assert said == Announcement(old, 0, 7, 3, True, {})
+    assert await stream.length(1) == 1
+    assert (publisher.lane(0).id != old, publisher.lane(0).born) == (True, 101)
+
+
+async def test_a_lane_with_a_batch_under_way_is_not_renewed(stream: MemoryStream) -> None:
+    now = [0]
+    publisher = Publisher(stream, clock=lambda: now[0], attempts=1)
+    lane = publisher.lane(0)
+    batch = lane.freeze(b"a", 1)
+    now[0] = 1_000
+    await publisher.renew(100)
+    assert await stream.length(0) == 0
+    lane.settle(batch)
+    await publisher.renew(100)
+    assert await stream.length(0) == 1
+
+
+async def test_a_lane_whose_goodbye_could_not_be_said_stays(stream: MemoryStream) -> None:
+    now = [0]
+    publisher = Publisher(stream, clock=lambda: now[0], attempts=1)
+    await publisher.publish(0, b"a", 1)
+    old = publisher.lane(0).id
+    now[0] = 1_000
+    stream.refuse(1)
+    with pytest.raises(ServerError):
+        await publisher.renew(100)
+    assert publisher.lane(0).id == old

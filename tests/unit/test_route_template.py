@@ -369,6 +369,16 @@ async def test_routes_by_host_have_their_paths() -> None:
     assert await route_of(app, f"/{HIDDEN}", headers=[("host", "shop.example")], expect=404) == UNMATCHED
 
 
+async def test_a_route_by_host_in_an_included_router_has_its_prefix() -> None:
+    inner = APIRouter()
+    inner.routes.append(Host("shop.example", fastapi("/items/{item}")))
+    app = fastapi()
+    app.include_router(inner, prefix="/eu")
+    if not any(hasattr(route, "effective_route_contexts") for route in app.routes):
+        pytest.skip("this FastAPI leaves such routes out")
+    assert await route_of(app, "/eu/items/7", headers=[("host", "shop.example")]) == "/eu/items/{item}"
+
+
 async def test_an_application_without_routing_is_unmatched() -> None:
     async def raw(scope: Scope, receive: Receive, send: Send) -> None:
         await PlainTextResponse("raw")(scope, receive, send)

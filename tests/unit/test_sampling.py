@@ -1,5 +1,6 @@
 """A share of actors, always the same ones."""
 
+import os
 import random
 import subprocess
 import sys
@@ -70,7 +71,7 @@ def test_every_process_gives_the_same_answer() -> None:
     shown = [
         subprocess.run(
             [sys.executable, "-c", program],
-            env={"PYTHONHASHSEED": seed},
+            env={**os.environ, "PYTHONHASHSEED": seed},
             capture_output=True,
             text=True,
             check=True,

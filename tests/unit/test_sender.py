@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import json
 import logging
 import threading
 import time
@@ -11,11 +12,12 @@ from unittest.mock import patch
 
 import pytest
 
-from streamgauge.capture import outbox, sender
+from streamgauge.capture import exits, outbox, sender
 from streamgauge.capture.bell import Bell
 from streamgauge.capture.delivery import Delivery
 from streamgauge.capture.gauge import Streamgauge
 from streamgauge.capture.outbox import IDLE_MS
+from streamgauge.capture.pending import Pending
 from streamgauge.entry import Announcement, Batch, decode_all
 from streamgauge.frame import freeze
 from streamgauge.memory_stream import MemoryStream
@@ -363,6 +365,64 @@ def test_a_gauge_that_nobody_holds_any_more_sends_what_it_has_and_ends(tmp_path:
     assert not thread.is_alive()
     assert numbers(stream) == [1]
     assert arrived(stream).open_lanes == 0
+
+
+def test_at_the_end_of_a_process_all_gauges_share_the_time_there_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[float] = []
+    monkeypatch.setattr(exits, "SECONDS", 0.3)
+    finish = Delivery.finish_closing
+
+    def finish_closing(each: Delivery, seconds: float) -> None:
+        given.append(seconds)
+        finish(each, seconds)
+
+    monkeypatch.setattr(Delivery, "finish_closing", finish_closing)
+    stream = Failing()
+    stream.down = True
+    with (
+        sending(stream, tmp_path) as one,
+        sending(stream, tmp_path) as two,
+        sending(stream, tmp_path) as three,
+    ):
+        for gauge in (one, two, three):
+            track(gauge, 1)
+        exits._close_all()
+        assert [gauge.status()["dropped"] for gauge in (one, two, three)] == [{"undelivered": 1}] * 3
+        # The first one took all of it, and the others had ended meanwhile.
+        assert len(given) == 3
+        assert given[0] <= 0.3
+        assert max(given[1:]) <= 0.1
+        exits._close_all()
+        assert len(given) == 3
+
+
+def test_salts_are_destroyed_although_no_visitor_comes_any_more(tmp_path: Path) -> None:
+    stream = MemoryStream(shards=4)
+    visit = Pending("http.request", 1, "t", None, None, None, None, "server", {}, None, ("192.0.2.7", "x"))
+    with patch.object(sender, "ANNOUNCE_SECONDS", 0.02), sending(stream, tmp_path) as gauge:
+        assert gauge.offer(visit._replace(occurred_at=time.time_ns() // 1_000))
+        assert gauge.flush(PATIENCE)
+        salts = json.loads((tmp_path / "salts.json").read_text())["salts"]
+        assert len(salts) == 1
+        later = time.time() + 3 * 86_400
+        delivery = gauge._outlet
+        assert isinstance(delivery, Delivery)
+        delivery._salts._clock = lambda: later
+        until(lambda: json.loads((tmp_path / "salts.json").read_text())["salts"] == {})
+    assert arrived(stream).events[0].actor is not None
+
+
+def test_salts_that_cannot_be_kept_are_told_and_visitors_are_counted_all_the_same(tmp_path: Path) -> None:
+    (tmp_path / "salts.json").write_text("{}")
+    stream = MemoryStream(shards=4)
+    visit = Pending("http.request", 1, "t", None, None, None, None, "server", {}, None, ("192.0.2.7", "x"))
+    with patch.object(sender, "ANNOUNCE_SECONDS", 0.02), sending(stream, tmp_path) as gauge:
+        assert gauge.offer(visit._replace(occurred_at=time.time_ns() // 1_000))
+        assert gauge.flush(PATIENCE)
+        until(lambda: gauge.status()["troubles"] == {"salts_failed": 1})
+    assert arrived(stream).events[0].actor is not None
 
 
 def test_several_gauges_of_one_process_have_lanes_of_their_own(tmp_path: Path) -> None:

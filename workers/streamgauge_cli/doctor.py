@@ -13,7 +13,7 @@ from streamgauge.errors import SettingsError
 from streamgauge.logs import printable
 from streamgauge.settings import Settings
 from streamgauge_cli import session
-from streamgauge_cli.up import base_url, is_ready
+from streamgauge_cli.address import base_url, is_ready
 from streamgauge_local.ownership import Ownership
 from streamgauge_workers.diagnosis.applications import capture
 from streamgauge_workers.diagnosis.checks import examine

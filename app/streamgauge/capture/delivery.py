@@ -81,8 +81,8 @@ class Delivery:
         self._starting = threading.Lock()
         self._started = False
         self._destination = Destination(settings, self._undisturbed, self._open_stream)
-        visitors = Visitors(DailySalts(settings.keyring.with_name(FILE)))
-        pseudonymiser = Pseudonymiser(HostKeys(settings), visitors, self.troubles)
+        self._salts = DailySalts(settings.keyring.with_name(FILE))
+        pseudonymiser = Pseudonymiser(HostKeys(settings), Visitors(self._salts), self.troubles)
         outbox = Outbox(self._buffer, self._destination, pseudonymiser, self.troubles, settings.shards)
         self._sender = Sender(
             self._buffer, self._bell, self._destination, outbox, self.troubles, self._undisturbed, settings.flush_milliseconds / 1000

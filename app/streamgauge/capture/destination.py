@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Callable
+from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
 from streamgauge.capture.endpoints import local_redis_url
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 CLOSE_SECONDS: Final = 0.5
 GENERATION: Final = 0
+#: What the client and the event loop would load by themselves when they first connect.
+LOADED_LATER: Final = ("email.parser", "encodings.idna")
 
 
 class Destination:
@@ -103,8 +106,8 @@ class Destination:
 
     def _redis_stream(self, url: str) -> "StreamPort":
         with self._undisturbed.loading:
-            # Only now: a host that tracks nothing need not load a client. The first two are what it loads when it connects.
-            import encodings.idna  # noqa: F401
-
+            for name in LOADED_LATER:
+                import_module(name)
+            # Only now: a host that tracks nothing need not load a client.
             from streamgauge.redis_stream import RedisStream
         return RedisStream(url, self._settings.stream_prefix, GENERATION, self._settings.shards)

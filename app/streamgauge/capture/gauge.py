@@ -3,15 +3,15 @@
 import os
 import time
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, Self
-from uuid import UUID
 
 from streamgauge.capture.context import Known, current
 from streamgauge.capture.delivery import Delivery, Outlet
 from streamgauge.capture.idempotency import LONGEST_KEY
-from streamgauge.capture.identity import LONGEST_IDENTIFIER, LONGEST_TENANT, Identity
+from streamgauge.capture.identity import LONGEST_IDENTIFIER, LONGEST_TENANT, Identifier, Identity, text_of
+from streamgauge.capture.moment import microseconds
 from streamgauge.capture.pending import DropReason, Pending, Ticket
 from streamgauge.capture.properties import InvalidPropertyError, Vocabulary, is_storable
 from streamgauge.capture.sampling import Sample
@@ -30,13 +30,6 @@ if TYPE_CHECKING:
 CLOSE_SECONDS: Final = 2.0
 MOST_TENANTS: Final = 1_000  # whose names are known to be usable
 LONGEST_SHOWN: Final = 100  # characters of a name in a message
-#: Events of other times cannot be stored: microseconds since 1970.
-LAST_MOMENT: Final = 4_102_444_800_000_000
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
-#: What an identifier may be given as: everything but a text becomes one.
-Identifier = str | int | UUID
 
 
 class Streamgauge:
@@ -164,15 +157,15 @@ class Streamgauge:
                     Pending,
                     (
                         name,
-                        now if occurred_at is None else _microseconds(occurred_at),
+                        now if occurred_at is None else microseconds(occurred_at),
                         self._tenant if tenant is None else tenant if type(tenant) is str else "",
-                        self._actor if actor is None else actor if type(actor) is str else _text(actor),
+                        self._actor if actor is None else actor if type(actor) is str else text_of(actor),
                         self._session
                         if session is None
                         else session
                         if type(session) is str
-                        else _text(session),
-                        group if group is None or type(group) is str else _text(group),
+                        else text_of(session),
+                        group if group is None or type(group) is str else text_of(group),
                         None,
                         source,
                         kept,
@@ -315,30 +308,3 @@ class Streamgauge:
         from streamgauge.integrations.fastapi import lifespan
 
         return lifespan(self, user_lifespan)
-
-
-def _text(given: object) -> str:
-    """An identifier as text; what cannot be one is empty, and so refused."""
-    if isinstance(given, str):
-        return str.__str__(given)
-    if isinstance(given, int) and not isinstance(given, bool):
-        return int.__repr__(given)
-    return str(given) if isinstance(given, UUID) else ""
-
-
-def _microseconds(moment: object) -> int:
-    if isinstance(moment, datetime):
-        if moment.tzinfo is None:
-            raise InvalidPropertyError(
-                "'occurred_at' has no time zone: which hour it means is anybody's guess"
-            )
-        at = (moment - _EPOCH) // _MICROSECOND
-    elif isinstance(moment, int) and not isinstance(moment, bool):
-        at = int.__int__(moment)
-    else:
-        raise InvalidPropertyError(
-            f"'occurred_at' is a datetime or microseconds, not {type(moment).__name__}"
-        )
-    if not 0 <= at < LAST_MOMENT:
-        raise InvalidPropertyError("'occurred_at' is not between 1970 and 2100")
-    return at

@@ -1,11 +1,12 @@
 """The keys by which a caller's repetitions are recognised."""
 
+import re
 from hashlib import blake2b
-from urllib.parse import urlencode
 
 LONGEST_KEY = 2_048  # characters
 _LONGEST_PLAIN = 400
 _DIGEST_BYTES = 16
+_SEPARATORS = re.compile("[%&=?]")
 
 
 def idempotency_key(name: str, /, **parts: object) -> str:
@@ -17,16 +18,17 @@ def idempotency_key(name: str, /, **parts: object) -> str:
     >>> idempotency_key("lesson.completed", user="u1", lesson=7)
     'lesson.completed?lesson=7&user=u1'
     """
-    given = sorted((part, _text(value)) for part, value in parts.items())
-    text = f"{name}?{urlencode(given, errors='surrogatepass')}"
+    text = f"{_plain(name)}?{'&'.join([f'{_plain(part)}={_plain(parts[part])}' for part in sorted(parts)])}"
     if len(text) <= _LONGEST_PLAIN:
         return text
     digest = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=_DIGEST_BYTES, person=b"sg key")
     return f"blake2b:{digest.hexdigest()}"
 
 
-def _text(value: object) -> str:
+def _plain(value: object) -> str:
+    """The value's text, in which nothing looks like what separates the parts."""
     try:
-        return str(value)
+        text = str(value)
     except Exception:  # noqa: BLE001 - this is called in the host's code, which must not fail for it
-        return type(value).__name__
+        text = type(value).__name__
+    return _SEPARATORS.sub(lambda found: f"%{ord(found[0]):02X}", text)

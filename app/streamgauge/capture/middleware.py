@@ -106,9 +106,9 @@ class StreamgaugeMiddleware:
         self._anonymous = path_set(anonymous_paths, "anonymous_paths")
         known = gauge.identity
         self._default_tenant = gauge.settings.tenant
-        self._tenant = known.tenant if tenant is None else tenant
-        self._actor = known.actor if actor is None else actor
-        self._session = known.session if session is None else session
+        self._tenant = _plain(known.tenant if tenant is None else tenant)
+        self._actor = _plain(known.actor if actor is None else actor)
+        self._session = _plain(known.session if session is None else session)
         self._asks = any(callable(each) for each in (self._tenant, self._actor, self._session))
         # Without functions every request is told the same.
         self._constants = (
@@ -195,12 +195,17 @@ class StreamgaugeMiddleware:
                 if actor is None and not anonymous:
                     client = scope.get("client")
                     # Unless they ask not to be known: Global Privacy Control, Do Not Track.
-                    if client and headers.get(b"sec-gpc") != b"1" and headers.get(b"dnt") != b"1":
+                    if (
+                        client
+                        and client[0]
+                        and headers.get(b"sec-gpc") != b"1"
+                        and headers.get(b"dnt") != b"1"
+                    ):
                         visitor = (client[0], said.text)
             properties: dict[str, Value] = {
                 ROUTE: self._templates.of(scope, status, root_path),
                 METHOD: method if method in _METHODS else "_OTHER",
-                STATUS: status,
+                STATUS: int(status),  # it may be a member of http.HTTPStatus
                 DURATION: (ended - exchange.began) // 1000,
                 BYTES: exchange.sent if method != "HEAD" else 0,
                 REQUEST_BYTES: exchange.received,
@@ -242,10 +247,14 @@ class StreamgaugeMiddleware:
         return flush_first
 
 
+def _plain(known: Known) -> Known:
+    """A constant as exactly a text: a member of an enumeration could not be sent."""
+    return str.__str__(known) if isinstance(known, str) else known
+
+
 async def _settle(context: RequestContext, failure: BaseException | None) -> None:
-    if failure is None or isinstance(
-        failure, Exception
-    ):  # else the task is to end, and nothing more to be awaited
+    # Else the task is to end: nothing more may be waited for.
+    if failure is None or isinstance(failure, Exception):
         waiting = context.settle()
         if waiting is not None:
             await waiting

@@ -82,6 +82,10 @@ class Outbox:
             if events:
                 self._buffer.give_up("unsendable", events, size)
 
+    def forget(self) -> None:
+        """See `Pseudonymiser.forget`."""
+        self._pseudonymiser.forget()
+
     async def deliver(self, closing: asyncio.Event) -> None:
         """Send everything under way, side by side, until all of it is taken. Ends by cancellation only otherwise.
 

@@ -49,11 +49,14 @@ class Pseudonymiser:
             except Exception:  # noqa: BLE001 - one event that is wrong in a way we did not think of
                 made.append(None)
                 self._troubles.meet("unsendable")
-        self._visitors.forget()
-        if self._visitors.salts.failure is not None:
-            self._troubles.meet("salts_failed", self._visitors.salts.failure)
-            self._visitors.salts.failure = None
         return made
+
+    def forget(self) -> None:
+        """Destroy what is known of the visitors of past days; call it now and then."""
+        self._visitors.forget()
+        failure, self._visitors.salts.failure = self._visitors.salts.failure, None
+        if failure is not None:
+            self._troubles.meet("salts_failed", failure)
 
     def event(self, pending: Pending) -> Event:
         """One event. Raises SettingsError when its tenant's keys cannot be read or made."""

@@ -132,7 +132,7 @@ class RouteTemplates:
                 chosen = whole if whole is not None and whole.original_route is route else route
                 path: object = getattr(chosen, "path", None)
                 if isinstance(path, str) and path:
-                    return path
+                    return path if type(path) is str else str.__str__(path)
         return self._search(scope, status, root_path) or UNMATCHED
 
     def _search(self, scope: Mapping[str, Any], status: int, root_path: str) -> str | None:

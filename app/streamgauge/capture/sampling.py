@@ -5,9 +5,6 @@ from zlib import crc32
 
 from streamgauge.capture.pending import Pending
 
-#: Knuth's multiplicative hash (The Art of Computer Programming, vol. 3, 6.4): a CRC of similar texts is not spread evenly enough.
-_GOLDEN = 2_654_435_769
-
 
 class Sample:
     """A share of actors. Whoever is in 10 % is in 20 % too, so that a changed share keeps what it can."""
@@ -31,4 +28,4 @@ class Sample:
             about = pending.key
         else:
             return random.random() * 2**32 < self._limit  # noqa: S311 - not a secret
-        return crc32(about.encode("utf-8", "surrogatepass")) * _GOLDEN % 2**32 < self._limit
+        return crc32(about.encode("utf-8", "surrogatepass")) < self._limit

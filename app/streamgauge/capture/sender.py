@@ -5,6 +5,7 @@ import concurrent.futures.thread  # noqa: F401 - what sends at the very end of a
 import os
 import selectors
 import socket
+import sys
 import threading
 import time
 from typing import Any, Final
@@ -94,12 +95,12 @@ class Sender:
         The kernel shares an epoll instance between the two. Were a connection of the parent's collected here, it would be
         unregistered there too, and the parent would never hear from Redis again.
         """
-        if self._selector is not None:
+        if sys.platform == "linux" and isinstance(self._selector, selectors.EpollSelector):
             try:
                 nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-                os.dup2(nothing, self._selector.fileno(), inheritable=False)  # type: ignore[attr-defined]  # epoll and kqueue have it
+                os.dup2(nothing, self._selector.fileno(), inheritable=False)
                 os.close(nothing)
-            except (OSError, ValueError, AttributeError):
+            except (OSError, ValueError):  # closed already
                 return
 
     def _run(self) -> None:
@@ -129,19 +130,26 @@ class Sender:
         self._hurry = False
 
     async def _round(self) -> None:
-        while self._deadline is None and (self._buffer.untaken or not self._outbox.is_empty):
-            if not self._destination.is_known():
-                await pause(LOOK_SECONDS, self._closing)
-                continue
-            self._fill()
-            await self._until_closing(self._outbox.deliver(self._closing))
-            if self._buffer.untaken < ENOUGH:
-                break
-        if self._deadline is None and time.monotonic() - self._announced >= ANNOUNCE_SECONDS:
-            await self._destination.tidy()
-            self._announced = time.monotonic()
-            if self._destination.is_known():
-                await self._until_closing(self._announce())
+        """Send until nothing is under way and few events wait, with announcements in between."""
+        while self._deadline is None:
+            if self._buffer.untaken or not self._outbox.is_empty:
+                if not self._destination.is_known():
+                    await pause(LOOK_SECONDS, self._closing)
+                    continue
+                self._fill()
+                await self._until_closing(self._outbox.deliver(self._closing))
+            if self._deadline is None and time.monotonic() - self._announced >= ANNOUNCE_SECONDS:
+                await self._tick()
+            if self._outbox.is_empty and self._buffer.untaken < ENOUGH:
+                return
+
+    async def _tick(self) -> None:
+        self._announced = time.monotonic()
+        await self._destination.tidy()
+        with self._undisturbed.files:
+            self._outbox.forget()
+        if self._destination.is_known():
+            await self._until_closing(self._announce())
 
     def _fill(self) -> None:
         """Freeze what waits, unless something frozen is still to be sent: at most one round is under way."""

@@ -41,6 +41,29 @@ class SafeHeaders:
         await self.app(scope, receive, send_safely if scope["type"] == "http" else send)
 
 
+class HeadAsGet:
+    """Answers HEAD as GET without the body, so that no route has to know of it (RFC 9110, section 9.3.2)."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            await self.app(scope, receive, send)
+            return
+
+        async def send_head(message: Message) -> None:
+            await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
+
+        inner = {**scope, "method": "GET"}
+        try:
+            await self.app(inner, receive, send_head)
+        finally:
+            # What the router found out is for whoever counts requests.
+            scope.update({name: value for name, value in inner.items() if name != "method"})
+
+
 class RequestMetrics:
     """Counts requests and their seconds. Labels are bounded: templates, known methods, statuses."""
 

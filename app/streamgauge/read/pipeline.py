@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 
 import structlog
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -22,6 +23,17 @@ SQL = named_queries("streamgauge.read", "pipeline.sql")
 log = structlog.get_logger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class WorkerSeen:
+    """A worker process, and the seconds since it last said that it works."""
+
+    host: str
+    pid: int
+    started_at: datetime
+    seen_at: datetime
+    silent: float
+
+
 @dataclass(slots=True)
 class PipelineState:
     """One look. `database` and `streams` say whether each of them answered; what did not is left out."""
@@ -38,6 +50,11 @@ class PipelineState:
     #: Unix seconds of each shard's latest transaction.
     applied_at: dict[int, float] = field(default_factory=dict)
     lag: dict[int, float] = field(default_factory=dict)
+    workers: list[WorkerSeen] = field(default_factory=list)
+    #: Numbers of the shards that a worker holds the lease of.
+    held: set[int] = field(default_factory=set)
+    #: Events that producers announced as given up before they had a number, by reason.
+    drops: dict[str, int] = field(default_factory=dict)
 
 
 class Pipeline(Collector):
@@ -74,6 +91,10 @@ class Pipeline(Collector):
                         state.applied_at[row["shard"]] = row["applied_at"].timestamp()
                 lost = await connection.fetchrow(SQL["lost"])
                 state.lost = (lost["known"], lost["forgotten"]) if lost else (0, 0)
+                state.workers = [WorkerSeen(*row) for row in await connection.fetch(SQL["workers"])]
+                held = await connection.fetch(SQL["held"], self.stream.generation)
+                state.held = {row["number"] for row in held}
+                state.drops = {row["reason"]: row["events"] for row in await connection.fetch(SQL["drops"])}
                 state.database = True
         except Exception as error:  # noqa: BLE001 - metrics without it are better than none
             log.warning("metrics without the database", error=type(error).__name__, detail=str(error))

@@ -1,4 +1,4 @@
--- What the database knows of the pipeline's state, for the server's metrics.
+-- What the database knows of the pipeline's state, for the server's metrics and its API.
 
 -- ledger: events by what became of them, over all time
 SELECT outcome, reason, sum(events)::bigint AS events FROM outcome_ledger GROUP BY outcome, reason
@@ -15,3 +15,12 @@ SELECT coalesce(sum("end" - (
        )), 0)::bigint AS known,
        (SELECT coalesce(sum(lost), 0)::bigint FROM forgotten_lanes) AS forgotten
 FROM lanes WHERE NOT stray
+
+-- workers: who works, and the seconds since each said so
+SELECT host, pid, started_at, seen_at, extract(epoch FROM now() - seen_at)::float8 AS silent FROM workers ORDER BY started_at, worker_id
+
+-- held: the shards that a worker holds the lease of
+SELECT s.number FROM shards s JOIN leases l USING (shard) WHERE s.generation = $1 AND l.expires_at > now()
+
+-- drops: what producers say they dropped before it was numbered
+SELECT reason, sum(events::bigint)::bigint AS events FROM lanes, jsonb_each_text(drops) AS d (reason, events) GROUP BY reason ORDER BY reason

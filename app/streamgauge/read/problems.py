@@ -14,8 +14,17 @@ from streamgauge.logs import redacted
 from streamgauge.read.middleware import SAFE_HEADERS
 
 MEDIA_TYPE = "application/problem+json"
+RETRY_SECONDS = 1  # when PostgreSQL or Redis was away
 
 log = structlog.get_logger(__name__)
+
+
+class Refusal(HTTPException):
+    """403: the caller may not say this; `field` is what may not be said."""
+
+    def __init__(self, detail: str, field: str) -> None:
+        super().__init__(403, detail)
+        self.field = field
 
 
 def problem(status: int, detail: str, **more: Any) -> JSONResponse:
@@ -35,7 +44,8 @@ def install(app: FastAPI) -> None:
 
 def _http(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101 - the handler is registered for it alone
-    response = problem(error.status_code, str(error.detail))
+    more = {"field": error.field} if isinstance(error, Refusal) else {}
+    response = problem(error.status_code, str(error.detail), **more)
     response.headers.update(error.headers or {})
     return response
 
@@ -58,7 +68,9 @@ def _ours(_: Request, error: Exception) -> JSONResponse:
         return problem(400, str(error), **({"field": error.field} if error.field else {}))
     if isinstance(error, ServerError):
         log.warning("request failed", error=type(error).__name__, detail=str(error))
-        return problem(503, redacted(str(error)))
+        response = problem(503, redacted(str(error)))
+        response.headers["Retry-After"] = str(RETRY_SECONDS)
+        return response
     log.error("request failed", error=type(error).__name__, detail=str(error))
     return problem(500, redacted(str(error)))
 

@@ -5,6 +5,7 @@ app.state.pool          connections to PostgreSQL
 app.state.stream        the shard streams
 app.state.registry      Prometheus metrics of this server
 app.state.catalogue     what is declared
+app.state.desk          what the read API answers from
 """
 
 from collections.abc import AsyncIterator
@@ -18,9 +19,11 @@ from streamgauge.catalogue import load_catalogue
 from streamgauge.database import open_pool
 from streamgauge.errors import SettingsError
 from streamgauge.read import exposition, health, page, problems
+from streamgauge.read.answer import Terms
 from streamgauge.read.api import routes
+from streamgauge.read.api.desk import Desk
 from streamgauge.read.health import CheckSchema
-from streamgauge.read.middleware import RequestMetrics, SafeHeaders
+from streamgauge.read.middleware import HeadAsGet, RequestMetrics, SafeHeaders
 from streamgauge.read.pipeline import Pipeline
 from streamgauge.redis_stream import RedisStream
 from streamgauge.settings import Settings
@@ -55,13 +58,8 @@ def create_app(settings: Settings, check_schema: CheckSchema) -> FastAPI:
     app.state.check_schema = check_schema
     app.state.catalogue = load_catalogue(settings)
     app.state.registry = exposition.process_registry()
-    app.add_middleware(RequestMetrics, registry=app.state.registry)
-    app.add_middleware(SafeHeaders)
-    problems.install(app)
-    app.include_router(health.router)
-    app.include_router(exposition.router)
-    app.include_router(routes.router)
-    app.include_router(page.router)
+    # The last one added is the outermost.
+    app.add_middleware(HeadAsGet)
     if settings.origins:
         app.add_middleware(
             CORSMiddleware,
@@ -70,6 +68,13 @@ def create_app(settings: Settings, check_schema: CheckSchema) -> FastAPI:
             allow_headers=["Authorization", "Content-Type", "If-None-Match"],
             expose_headers=["ETag"],
         )
+    app.add_middleware(RequestMetrics, registry=app.state.registry)
+    app.add_middleware(SafeHeaders)
+    problems.install(app)
+    app.include_router(health.router)
+    app.include_router(exposition.router)
+    app.include_router(routes.router)
+    app.include_router(page.router)
     return app
 
 
@@ -84,6 +89,7 @@ async def _connections(app: FastAPI) -> AsyncIterator[None]:
     )
     app.state.pool, app.state.stream = pool, stream
     app.state.pipeline = Pipeline(pool, stream)
+    app.state.desk = Desk.over(pool, Terms.of(settings, app.state.catalogue))
     collectors = [app.state.pipeline, exposition.PoolSize(pool)]
     for collector in collectors:
         app.state.registry.register(collector)

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from streamgauge.errors import SettingsError
-from streamgauge_cli.up import base_url, check_port
+from streamgauge_cli.address import base_url
+from streamgauge_cli.up import check_port
 from tests.integration.local.held import free_port
 from tests.integration.local.started import Started
 

@@ -1,12 +1,15 @@
-"""`GET /dashboard`: what the first page shows, in one go and from one snapshot."""
+"""`GET /dashboard`: what a first page shows, in one go and from one snapshot."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from dataclasses import dataclass
+from typing import Any
 
-from fastapi import APIRouter, Depends
+import orjson
+from fastapi import APIRouter
 from fastapi.responses import Response
 
-from streamgauge.read.api.asking import Asking, Sight, dumped, from_answer
+from streamgauge.read.api.asking import AskAsOf, Sight
+from streamgauge.read.report import Answer
 
 TOTALS = ("requests", "errors", "error_rate", "visitors", "p50_duration", "p95_duration", "bytes")
 SERIES = ("requests", "errors", "visitors", "p50_duration", "p95_duration")
@@ -14,49 +17,54 @@ ROUTES = ("requests", "error_rate", "p50_duration", "p95_duration", "bytes")
 EVENTS = ("events", "actors")
 MOST_ROWS = 10
 
-#: The two periods, and how long a point of their curves is.
-PERIODS: Mapping[str, tuple[str, str]] = {
-    "last_24_hours": ("24h", "time:hour"),
-    "last_7_days": ("7d", "time:day"),
-}
-
 router = APIRouter(tags=["reports"])
 
 
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """One period: its totals, its curve, its busiest routes and its most frequent events."""
+
+    totals: Answer
+    series: Answer
+    routes: Answer
+    events: Answer
+
+
+@dataclass(frozen=True, slots=True)
+class Dashboard:
+    """The last 24 hours by hour, and the last 7 days by day."""
+
+    last_24_hours: Overview
+    last_7_days: Overview
+
+
 def questions(date_range: str, interval: str) -> Mapping[str, Mapping[str, Any]]:
-    """What is asked for one period: each part is answered exactly as POST /api/v1/query answers it."""
-    top = {"limit": MOST_ROWS}
+    """What is asked for one period, by the part it answers."""
+    period, top = {"date_range": date_range}, {"pagination": {"limit": MOST_ROWS}}
     return {
-        "totals": {"metrics": TOTALS, "date_range": date_range},
-        "series": {"metrics": SERIES, "date_range": date_range, "dimensions": [interval]},
-        "routes": {
-            "metrics": ROUTES,
-            "date_range": date_range,
-            "dimensions": ["http.route"],
-            "pagination": top,
-        },
-        "events": {
-            "metrics": EVENTS,
-            "date_range": date_range,
-            "dimensions": ["event.name"],
-            "pagination": top,
-        },
+        "totals": {"metrics": TOTALS, **period},
+        "series": {"metrics": SERIES, **period, "dimensions": [interval]},
+        "routes": {"metrics": ROUTES, **period, "dimensions": ["http.route"], **top},
+        "events": {"metrics": EVENTS, **period, "dimensions": ["event.name"], **top},
     }
 
 
-@router.get("/dashboard")
-async def dashboard(asking: Annotated[Asking, Depends()]) -> Response:
-    """The last 24 hours by hour, and the last 7 days by day: totals, curves, top routes, event names."""
+PERIODS = {"last_24_hours": questions("24h", "time:hour"), "last_7_days": questions("7d", "time:day")}
+
+
+@router.get("/dashboard", summary="The last day and the last week", response_model=Dashboard)
+async def dashboard(asking: AskAsOf) -> Response:
+    """The last 24 hours by hour, and the last 7 days by day, the current ones included: totals, curves, busiest routes, event names.
+
+    All of it is from one snapshot, and each part is what `POST /api/v1/query` answers to the question in its `query`.
+    """
 
     async def report(sight: Sight) -> bytes:
-        return dumped(
-            {
-                period: {
-                    part: from_answer(await sight.ask(question))
-                    for part, question in questions(*span).items()
-                }
-                for period, span in PERIODS.items()
-            }
-        )
+        return orjson.dumps(Dashboard(**{name: await overview(sight, name) for name in PERIODS}))
 
-    return await asking.respond(report)
+    return await asking.respond(["dashboard"], report)
+
+
+async def overview(sight: Sight, period: str) -> Overview:
+    """One period's parts."""
+    return Overview(**{part: await sight.ask(question) for part, question in PERIODS[period].items()})

@@ -1,76 +1,107 @@
 """`GET /pipeline`: how far behind the tables are, who works, what waits for somebody."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Literal
 
-from fastapi import APIRouter, Depends
+import orjson
+from fastapi import APIRouter
 from fastapi.responses import Response
 
-from streamgauge.read.api.asking import Asking, Sight, dumped
-from streamgauge.read.api.version import SQL
+from streamgauge.read.api.asking import Ask
+from streamgauge.read.api.tags import by_content
 from streamgauge.read.pipeline import PipelineState
 from streamgauge.read.report import rfc3339
-
-FRESH = 5  # seconds
-LIVE_SECONDS = 15.0  # a worker silent for longer is not counted as one
 
 router = APIRouter(tags=["pipeline"])
 
 
-@router.get("/pipeline")
-async def pipeline(asking: Annotated[Asking, Depends()]) -> Response:
-    """Lag per shard, workers, dead letters, drops and losses of the whole installation."""
-    # Before a connection is held: looking takes one of its own.
-    state = await asking.request.app.state.pipeline.look()
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """One stripe: the last entry that is applied, how old the oldest one is that is not, and whether a worker holds its lease."""
 
-    async def report(sight: Sight) -> bytes:
-        workers = [dict(row) for row in await sight.connection.fetch(SQL["workers"])]
-        leases = await sight.connection.fetch(SQL["leases"], sight.app_state.stream.generation)
-        drops = {row["reason"]: row["events"] for row in await sight.connection.fetch(SQL["drops"])}
-        return dumped(told(state, workers, {row["shard"]: bool(row["held"]) for row in leases}, drops))
-
-    return await asking.respond(report, FRESH)
+    shard: int
+    position: str
+    applied_at: str | None
+    lag_seconds: float | None
+    held: bool
 
 
-def told(
-    state: PipelineState,
-    workers: Sequence[Mapping[str, Any]],
-    held: Mapping[int, bool],
-    drops: Mapping[str, int],
-) -> Mapping[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """One worker process; `live` unless it has been silent for longer than a lease lasts."""
+
+    host: str
+    pid: int
+    started_at: str
+    seen_at: str
+    live: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Events by what became of them, over all time and all tenants."""
+
+    outcome: str
+    reason: str | None
+    events: int
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineReport:
+    """The state of the whole installation. What does not answer is left out: see `answering`."""
+
+    scope: Literal["installation"]
+    answering: Mapping[str, bool]
+    lag_seconds: float | None
+    workers_live: int
+    shards: tuple[Shard, ...]
+    workers: tuple[Worker, ...]
+    outcomes: tuple[Outcome, ...]
+    dead_letters: Mapping[str, int]
+    lost: Mapping[str, int]
+    dropped_before_sending: Mapping[str, int]
+
+
+@router.get("/pipeline", summary="How far behind the answers are", response_model=PipelineReport)
+async def pipeline(asking: Ask) -> Response:
+    """Lag and position of every shard, workers, dead letters by reason, losses and drops: of the whole installation.
+
+    Looked at anew at most every five seconds.
+    """
+    state = asking.request.app.state
+    found = await state.pipeline.look()
+    return by_content(asking.request, orjson.dumps(told(found, state.settings.lease_seconds)))
+
+
+def told(state: PipelineState, lease_seconds: float) -> PipelineReport:
     """The report."""
-    return {
-        "scope": "installation",
-        "answering": {"postgresql": state.database, "redis": state.streams},
-        "shards": [
-            {
-                "shard": number,
-                "position": str(position),
-                "applied_at": _instant(state.applied_at.get(shard)),
-                "lag_seconds": state.lag.get(shard),
-                "held": held.get(number, False),
-            }
-            for shard, (number, position) in sorted(state.positions.items())
-        ],
-        "workers": [
-            {
-                "host": each["host"],
-                "pid": each["pid"],
-                "started_at": rfc3339(each["started_at"]),
-                "seen_at": rfc3339(each["seen_at"]),
-                "live": each["silent_seconds"] < LIVE_SECONDS,
-            }
-            for each in workers
-        ],
-        "outcomes": [
-            {"outcome": outcome, "reason": reason or None, "events": events}
+    workers = tuple(
+        Worker(
+            each.host, each.pid, rfc3339(each.started_at), rfc3339(each.seen_at), each.silent < lease_seconds
+        )
+        for each in state.workers
+    )
+    shards = tuple(
+        Shard(number, str(position), _instant(state.applied_at.get(shard)), state.lag.get(shard), number in state.held)
+        for shard, (number, position) in sorted(state.positions.items())
+    )  # fmt: skip
+    return PipelineReport(
+        scope="installation",
+        answering={"postgresql": state.database, "redis": state.streams},
+        lag_seconds=max(state.lag.values(), default=None),
+        workers_live=sum(each.live for each in workers),
+        shards=shards,
+        workers=workers,
+        outcomes=tuple(
+            Outcome(outcome, reason or None, events)
             for (outcome, reason), events in sorted(state.ledger.items())
-        ],
-        "dead_letters": {reason: letters for reason, (letters, _) in sorted(state.dead_letters.items())},
-        "lost": {"known_lanes": state.lost[0], "forgotten_lanes": state.lost[1]},
-        "dropped_before_sending": dict(drops),
-    }
+        ),
+        dead_letters={reason: letters for reason, (letters, _) in sorted(state.dead_letters.items())},
+        lost={"known_lanes": state.lost[0], "forgotten_lanes": state.lost[1]},
+        dropped_before_sending=dict(sorted(state.drops.items())),
+    )
 
 
 def _instant(second: float | None) -> str | None:

@@ -9,32 +9,28 @@ SELECT t.tenant_id, t.revision, floor(extract(epoch FROM now()))::bigint AS cloc
 FROM tenants t WHERE t.name = $1
 
 -- activities: the newest events of every stripe
-SELECT activities FROM recent_activity WHERE tenant_id = $1 AND shard IN (SELECT shard FROM shards)
+SELECT activities FROM recent_activity WHERE tenant_id = $1 AND shard IN (SELECT shard FROM shards) ORDER BY shard
 
 -- present: distinct actors of ten-second buckets, as parts
 SELECT members FROM recent_actors
 WHERE tenant_id = $1 AND shard IN (SELECT shard FROM shards) AND bucket >= to_timestamp($2::bigint) AND bucket < to_timestamp($3::bigint)
 
--- outcomes: what became of a tenant's events, by UTC hour in which they were applied
+-- outcomes: a tenant's events by the UTC hour in which they were processed and what became of them; without outcome, all of the hour
 SELECT extract(epoch FROM hour)::bigint AS hour, outcome, reason, sum(events)::bigint AS events FROM outcome_ledger
 WHERE tenant_id = $1 AND hour >= to_timestamp($2::bigint) AND hour < to_timestamp($3::bigint)
-GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
+GROUP BY GROUPING SETS ((hour, outcome, reason), (hour)) ORDER BY 1, 2, 3
 
--- transport: what all lanes announced, and what of it was processed
-SELECT coalesce(sum("end"), 0)::bigint AS announced,
-       coalesce(sum((SELECT sum(upper(r) - lower(r)) FROM unnest(done) r)), 0)::bigint AS processed,
-       coalesce(sum("end" - (
-           SELECT coalesce(sum(least(upper(r), "end") - lower(r)), 0) FROM unnest(done) r WHERE lower(r) < "end"
-       )) FILTER (WHERE NOT stray), 0)::bigint AS missing,
+-- transport: the sums of every lane's ledger. Below an announced end what is missing is lost, above it pending; nothing is known to
+-- miss from a stray, which has announced what was processed.
+SELECT coalesce(sum(CASE WHEN stray THEN d.size ELSE greatest("end", d.top) END), 0)::bigint AS announced,
+       coalesce(sum(d.size), 0)::bigint AS processed,
+       coalesce(sum(greatest(d.top - "end", 0) - d.above) FILTER (WHERE NOT stray), 0)::bigint AS pending,
+       coalesce(sum("end" - d.below) FILTER (WHERE NOT stray), 0)::bigint AS lost,
        coalesce(sum(redelivered), 0)::bigint AS redelivered,
-       (SELECT coalesce(sum(lost), 0)::bigint FROM forgotten_lanes) AS lost_by_forgotten
-FROM lanes
-
--- drops: what producers say they dropped before it was numbered
-SELECT reason, sum(events::bigint)::bigint AS events FROM lanes, jsonb_each_text(drops) AS d (reason, events) GROUP BY reason ORDER BY reason
-
--- workers: who works
-SELECT host, pid, started_at, seen_at, extract(epoch FROM now() - seen_at)::float8 AS silent_seconds FROM workers ORDER BY worker_id
-
--- leases: who holds which shard
-SELECT s.number AS shard, l.expires_at > now() AS held FROM shards s LEFT JOIN leases l USING (shard) WHERE s.generation = $1 ORDER BY s.number
+       (SELECT coalesce(sum(lost), 0)::bigint FROM forgotten_lanes) AS lost_by_forgotten_lanes
+FROM lanes CROSS JOIN LATERAL (
+    SELECT coalesce(max(upper(r)), 0) AS top, coalesce(sum(upper(r) - lower(r)), 0) AS size,
+           coalesce(sum(least(upper(r), "end") - lower(r)) FILTER (WHERE lower(r) < "end"), 0) AS below,
+           coalesce(sum(upper(r) - greatest(lower(r), "end")) FILTER (WHERE upper(r) > "end"), 0) AS above
+    FROM unnest(done) r
+) d

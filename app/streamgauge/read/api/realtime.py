@@ -4,16 +4,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
-from typing import Annotated, Any
+from typing import Any
 
 import orjson
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter
 from fastapi.responses import Response
 from pyroaring import BitMap
 
-from streamgauge.read.api.asking import Asking, Sight, dumped
+from streamgauge.read.api.asking import Ask, Sight
 from streamgauge.read.api.version import SQL
 from streamgauge.read.report import Answer, rfc3339
+from streamgauge.summaries.calendar import Interval
 
 WINDOW = 300  # seconds
 BUCKET = 10  # seconds: how finely it is known when somebody was there
@@ -24,8 +25,18 @@ router = APIRouter(tags=["live"])
 
 
 @dataclass(frozen=True, slots=True)
+class Window:
+    """The time that counts as now; `grain_seconds`: how finely it moves."""
+
+    start: str
+    end: str
+    seconds: int
+    grain_seconds: int
+
+
+@dataclass(frozen=True, slots=True)
 class Activity:
-    """One event. `actor` tells people apart without naming anybody."""
+    """One event. `actor` tells people apart without naming anybody; of its properties a few declared ones."""
 
     occurred_at: str
     name: str
@@ -36,10 +47,10 @@ class Activity:
 
 @dataclass(frozen=True, slots=True)
 class Realtime:
-    """The last five minutes, the newest events, and how many there were today."""
+    """Distinct actors of the window, the newest events first, and how many events `today` has, the tenant's local date."""
 
     as_of: str | None
-    window: Mapping[str, Any]
+    window: Window
     actors: int
     activities: tuple[Activity, ...]
     events_today: int
@@ -47,59 +58,51 @@ class Realtime:
     time_zone: str
 
 
-@router.get("/realtime")
-async def realtime(asking: Annotated[Asking, Depends()]) -> Response:
-    """Distinct actors of the last five minutes (by ten seconds), the ten newest events, events since local midnight."""
+@router.get("/realtime", summary="Who is there, and what just happened", response_model=Realtime)
+async def realtime(asking: Ask) -> Response:
+    """Distinct actors of the last five minutes, the ten newest events, and the number of events since local midnight.
+
+    The five minutes move by ten seconds and end with the current ten; events that come later than that are not among them.
+    """
 
     async def report(sight: Sight) -> bytes:
-        start, end = window(sight.now)
-        connection, tenant_id = sight.connection, sight.tenant.tenant_id
-        present = await connection.fetch(SQL["present"], tenant_id, start, end)
-        stripes = await connection.fetch(SQL["activities"], tenant_id)
+        period = window(sight.now)
+        present = await sight.connection.fetch(SQL["present"], sight.tenant.tenant_id, *period)
+        stripes = await sight.connection.fetch(SQL["activities"], sight.tenant.tenant_id)
         today = await sight.ask({"metrics": ["events"], "date_range": "day"})
-        return dumped(
-            seen(
-                (start, end),
-                [bytes(row["members"]) for row in present],
-                [orjson.loads(row["activities"]) for row in stripes],
-                today,
-            )
-        )
+        parts = [bytes(row["members"]) for row in present]
+        return orjson.dumps(seen(period, parts, [orjson.loads(row["activities"]) for row in stripes], today))
 
-    return await asking.respond(report, BUCKET)
+    return await asking.respond(["realtime"], report, BUCKET)
 
 
-def window(now: int) -> tuple[int, int]:
-    """The buckets that count, as Unix seconds: the current one, and those of the five minutes before it."""
-    current = now // BUCKET * BUCKET
-    return current - WINDOW, current + BUCKET
+def window(now: int) -> Interval:
+    """The buckets that count, as Unix seconds: the current one is the last of them."""
+    end = now // BUCKET * BUCKET + BUCKET
+    return Interval(end - WINDOW, end)
 
 
 def seen(
-    period: tuple[int, int], present: Iterable[bytes], stripes: Iterable[Sequence[Any]], today: Answer
+    period: Interval, present: Iterable[bytes], stripes: Iterable[Sequence[Any]], today: Answer
 ) -> Realtime:
-    """The report, stripes merged."""
+    """The report: bitmaps of actors, each stripe's newest activities and the day's count in, stripes merged out."""
     members = BitMap.union(BitMap(), *map(BitMap.deserialize, present))
-    newest = sorted((each for stripe in stripes for each in stripe), key=lambda each: -each["at"])[
-        :MOST_SHOWN
-    ]
+    newest = sorted((each for stripe in stripes for each in stripe), key=lambda each: -each["at"])
     start, end = (rfc3339(datetime.fromtimestamp(second, UTC)) for second in period)
     return Realtime(
-        today.meta["as_of"],
-        {"start": start, "end": end, "seconds": WINDOW, "grain_seconds": BUCKET},
-        len(members),
-        tuple(_activity(each) for each in newest),
-        int(today.results[0].metrics[0] or 0) if today.results else 0,
-        today.query["date_range"][0][:10],
-        today.meta["time_zone"],
+        as_of=today.meta["as_of"],
+        window=Window(start, end, WINDOW, BUCKET),
+        actors=len(members),
+        activities=tuple(_activity(each) for each in newest[:MOST_SHOWN]),
+        events_today=int(today.results[0].metrics[0] or 0),
+        today=today.query["date_range"][0][:10],
+        time_zone=today.meta["time_zone"],
     )
 
 
 def _activity(stored: Mapping[str, Any]) -> Activity:
-    at = EPOCH + timedelta(microseconds=stored["at"])
-    return Activity(
-        rfc3339(at), stored["name"], handle(stored["actor"]), stored["group"], stored["properties"]
-    )
+    at = rfc3339(EPOCH + timedelta(microseconds=stored["at"]))
+    return Activity(at, stored["name"], handle(stored["actor"]), stored["group"], stored["properties"])
 
 
 def handle(pseudonym: str | None) -> str | None:

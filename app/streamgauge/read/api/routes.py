@@ -1,30 +1,67 @@
 """All routes of the read API."""
 
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Depends, Request
-from fastapi.responses import JSONResponse, Response
+import orjson
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
 
-from streamgauge.access import Caller, require
-from streamgauge.read.api import catalogue, dashboard, ledger, pipeline, questions, realtime, summary
-
-router = APIRouter(
-    prefix="/api/v1",
-    responses={
-        400: {
-            "description": "A parameter cannot be used; problem details (RFC 9457) name it and what is allowed."
-        },
-        401: {"description": "No usable key."},
-        403: {"description": "The key may not do this."},
-        503: {"description": "PostgreSQL does not answer in time."},
-    },
+from streamgauge.read.api import (
+    aggregate,
+    breakdown,
+    catalogue,
+    dashboard,
+    ledger,
+    pipeline,
+    questions,
+    realtime,
+    summary,
+    timeseries,
 )
-for each in (questions, summary, dashboard, realtime, catalogue, ledger, pipeline):
-    router.include_router(each.router)
+from streamgauge.read.api.asking import Ask
+from streamgauge.read.api.tags import by_content
+from streamgauge.read.problems import MEDIA_TYPE
+
+_PROBLEM = {
+    "type": "object",
+    "title": "Problem",
+    "description": "Problem details (RFC 9457).",
+    "required": ["type", "title", "status", "detail"],
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {
+            "type": "string",
+            "description": "What is wrong, which limit there is, and what to change.",
+        },
+        "field": {"type": "string", "description": "The parameter or the question's field it is about."},
+    },
+}
+
+
+def _problem(description: str) -> dict[str, Any]:
+    return {"description": description, "content": {MEDIA_TYPE: {"schema": _PROBLEM}}}
+
+
+_PROBLEMS: dict[int | str, dict[str, Any]] = {
+    400: _problem("A parameter cannot be used."),
+    401: _problem("No usable key."),
+    403: _problem("The key may not do this."),
+    503: _problem("PostgreSQL does not answer in time."),
+}
+_UNCHANGED: dict[int | str, dict[str, Any]] = {
+    304: {"description": "The answer whose ETag was given as If-None-Match still holds."}
+}
+
+router = APIRouter(prefix="/api/v1", responses=_PROBLEMS)
+router.include_router(questions.router)
+for each in (aggregate, timeseries, breakdown, catalogue, summary, dashboard, realtime, ledger, pipeline):
+    router.include_router(each.router, responses=_UNCHANGED)
 
 
 @router.get("/openapi.json", include_in_schema=False)
-async def openapi(request: Request, _: Annotated[Caller, Depends(require("read"))]) -> Response:
+async def openapi(asking: Ask) -> Response:
     """The OpenAPI document of this server."""
-    document: dict[str, Any] = request.app.openapi()
-    return JSONResponse(document)
+    request: Request = asking.request
+    return by_content(request, orjson.dumps(request.app.openapi()))

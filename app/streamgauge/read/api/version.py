@@ -2,23 +2,25 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import blake2b
 
-from streamgauge.database import Pool
+from streamgauge.database import Connection, Pool
 from streamgauge.errors import InputError
+from streamgauge.read.connections import lent
 from streamgauge.sql import named_queries
 
 SQL = named_queries("streamgauge.read.api")
 REMEMBERED = 0.1  # seconds; however many ask
 MOST_REMEMBERED = 10_000  # tenants
+_PARTS = ("tenant_id", "revision", "zones", "tokens", "verified")
 
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """A tenant, what its data are at, and the database's clock in Unix seconds."""
+    """What a tenant's data are at, and the database's clock in Unix seconds."""
 
-    tenant_id: int
     digest: str
     clock: int
 
@@ -26,32 +28,48 @@ class Version:
 class Versions:
     """Looks versions up, each at most ten times a second."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._pool = pool
+        self._monotonic = monotonic
+        #: By tenant: when it was asked for, and what the database said.
         self._known: dict[str, tuple[float, Version]] = {}
         self._looking: dict[str, asyncio.Task[Version]] = {}
 
     async def of(self, tenant: str) -> Version:
-        """A tenant's version. Raises InputError when there is no such tenant any more."""
-        known = self._known.get(tenant)
-        if known is not None and time.monotonic() < known[0]:
-            return known[1]
-        if tenant not in self._looking:
-            task = self._looking[tenant] = asyncio.create_task(self._look(tenant))
-            task.add_done_callback(lambda _: self._looking.pop(tenant, None))
-        # Shielded: the others must not lose their answer when the first one goes away.
-        return await asyncio.shield(self._looking[tenant])
+        """A tenant's version, at most REMEMBERED old.
 
-    async def _look(self, tenant: str) -> Version:
-        async with self._pool.acquire() as connection:
-            row = await connection.fetchrow(SQL["version"], tenant)
+        Raises InputError when there is no such tenant any more, ServerError when the database cannot be asked.
+        """
+        known = self._known.get(tenant)
+        if known is not None and self._monotonic() < known[0] + REMEMBERED:
+            return known[1]
+        task = self._looking.get(tenant)
+        if task is None:
+            task = self._looking[tenant] = asyncio.create_task(self._look(tenant))
+            task.add_done_callback(lambda done: self._settle(tenant, done))
+        # Shielded: the others must not lose their answer when the first one goes away.
+        return await asyncio.shield(task)
+
+    async def read(self, connection: Connection, tenant: str) -> Version:
+        """The version that a connection sees, of a snapshot if it is in one. Raises InputError as `of`."""
+        began = self._monotonic()
+        row = await connection.fetchrow(SQL["version"], tenant)
         if row is None:
             raise InputError(f"tenant {tenant!r} is not known any more", "tenant")
-        parts = [str(row[name]) for name in ("tenant_id", "revision", "zones", "tokens", "verified")]
-        version = Version(
-            row["tenant_id"], blake2b("\n".join(parts).encode(), digest_size=16).hexdigest(), row["clock"]
-        )
-        if len(self._known) >= MOST_REMEMBERED:
-            self._known.clear()
-        self._known[tenant] = time.monotonic() + REMEMBERED, version
+        content = "\n".join(str(row[part]) for part in _PARTS)
+        version = Version(blake2b(content.encode(), digest_size=16).hexdigest(), row["clock"])
+        if began >= self._known.get(tenant, (began, None))[0]:
+            if len(self._known) >= MOST_REMEMBERED:
+                self._known.clear()
+            self._known[tenant] = began, version
         return version
+
+    async def _look(self, tenant: str) -> Version:
+        async with lent(self._pool) as connection:
+            return await self.read(connection, tenant)
+
+    def _settle(self, tenant: str, done: "asyncio.Task[Version]") -> None:
+        del self._looking[tenant]
+        # Looking at the exception says that somebody did, should nobody be waiting any more.
+        if not done.cancelled():
+            done.exception()

@@ -1,0 +1,57 @@
+"""Connections to PostgreSQL for one request: lent for a bounded time, and whatever goes wrong with them is a ServerError."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import asyncpg
+
+from streamgauge.database import UNREACHABLE, Connection, Pool
+from streamgauge.errors import ServerError
+from streamgauge.read.rows import snapshot
+
+PATIENCE = 5.0  # seconds a request waits for a connection to come free
+LONGEST = 20.0  # seconds a whole report may take, however many statements it has
+
+#: What a connection raises when its server goes away, stops, or has no room.
+GONE = (
+    *UNREACHABLE, asyncpg.InterfaceError, asyncpg.OperatorInterventionError, asyncpg.InsufficientResourcesError,
+    asyncpg.TransactionRollbackError,
+)  # fmt: skip
+
+
+@asynccontextmanager
+async def lent(pool: Pool) -> AsyncIterator[Connection]:
+    """One connection. Raises ServerError when none comes free in time, and when PostgreSQL goes away meanwhile."""
+    try:
+        connection = await pool.acquire(timeout=PATIENCE)
+    except TimeoutError:
+        raise ServerError(
+            f"no connection to PostgreSQL came free within {PATIENCE:.0f} seconds: ask again later"
+        ) from None
+    except GONE as error:
+        raise _gone(error) from error
+    try:
+        yield connection
+    except GONE as error:
+        raise _gone(error) from error
+    finally:
+        await pool.release(connection)
+
+
+@asynccontextmanager
+async def lent_snapshot(pool: Pool) -> AsyncIterator[Connection]:
+    """A connection in a read-only snapshot. Raises ServerError as `lent`, and when what is done with it takes longer than LONGEST."""
+    try:
+        async with asyncio.timeout(LONGEST) as deadline, lent(pool) as connection, snapshot(connection):
+            yield connection
+    except TimeoutError:
+        if not deadline.expired():
+            raise
+        raise ServerError(
+            f"the answer took longer than {LONGEST:.0f} seconds: ask for a shorter time, or for less at once"
+        ) from None
+
+
+def _gone(error: BaseException) -> ServerError:
+    return ServerError(f"PostgreSQL does not answer ({type(error).__name__}): ask again later")
