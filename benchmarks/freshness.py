@@ -25,7 +25,7 @@ from redis.asyncio import Redis
 
 from benchmarks import mix, record
 from benchmarks.installation import Installation
-from benchmarks.patience import until
+from benchmarks.patience import run, until
 from benchmarks.producer import MARKERS, TENANT
 from benchmarks.record import percentiles
 from benchmarks.sightings import Sightings
@@ -204,7 +204,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=30.0)
     parser.add_argument("--json", type=Path, default=record.RESULTS / "freshness.json", help="file to write")
     options = parser.parse_args()
-    result = asyncio.run(measure(options.rate, options.seconds))
+    result = run(measure(options.rate, options.seconds))
     record.keep(result, options.json)
     show(result)
     sys.exit(0 if all(result["within_bar"].values()) else 1)

@@ -27,7 +27,7 @@ from benchmarks import record, students
 from benchmarks.audience import Audience
 from benchmarks.faults import Fault, faults
 from benchmarks.installation import Installation, free_port
-from benchmarks.patience import PATIENCE, until
+from benchmarks.patience import PATIENCE, run, until
 from benchmarks.school import STATUS
 from streamgauge.settings import Settings
 from streamgauge_local.process import Process
@@ -285,7 +285,7 @@ def main() -> None:
     )
     parser.add_argument("--json", type=Path, default=record.RESULTS / "outage.json", help="file to write")
     options = parser.parse_args()
-    result = asyncio.run(measure(options.seconds, options.rate, options.people, options.buffer_events))
+    result = run(measure(options.seconds, options.rate, options.people, options.buffer_events))
     record.keep(result, options.json)
     print(
         f"all events: {result['events']}, announced drops: {result['announced']}, lanes closed: {result['lanes_closed']}"

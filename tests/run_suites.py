@@ -144,7 +144,7 @@ def beside(name: str, arguments: list[str], work: Path) -> Iterator[Callable[[],
 def pytest_command(name: str, arguments: list[str], work: Path, measured: bool) -> list[str]:
     """What python is called with to run pytest."""
     coverage = ["-m", "coverage", "run"] if measured else []
-    return [*coverage, "-m", "pytest", f"--junitxml={work / f'{name}.xml'}", *arguments]
+    return [*coverage, "-m", "pytest", "-rs", f"--junitxml={work / f'{name}.xml'}", *arguments]
 
 
 def counted(name: str, seconds: float, code: int, work: Path) -> Outcome:

@@ -78,6 +78,8 @@ def test_one_command_shows_a_measured_school_growing_and_ctrl_c_ends_it(tmp_path
 
         assert up.end(signal.SIGINT) == (0, "")
         assert up.left(0) == []
+    # It was asked to end, so that it could send what it held, and not killed.
+    assert "Finished server process" in (data_dir / "logs/example.log").read_text()
 
 
 def test_the_printed_key_opens_the_api_and_is_kept_for_its_owner_alone(tmp_path: Path) -> None:

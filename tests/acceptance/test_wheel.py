@@ -58,9 +58,13 @@ def uv(*arguments: str) -> str:
     program = Path(sys.prefix) / "bin" / "uv"
     if not program.exists():
         pytest.skip("the wheel is not installed: uv is not in the environment")
-    done = subprocess.run(
-        [str(program), *arguments], capture_output=True, text=True, check=False, env=environment()
-    )
+    # As it is, and with the system's certificates, which a company's proxy may need.
+    for more in ({}, {"UV_SYSTEM_CERTS": "1"}):
+        done = subprocess.run(
+            [str(program), *arguments], capture_output=True, text=True, check=False, env=environment() | more
+        )
+        if done.returncode == 0:
+            break
     if done.returncode != 0 and any(sign in done.stderr for sign in OFFLINE):
         pytest.skip(
             f"the wheel is not installed, packages cannot be had: {done.stderr.splitlines()[-1].strip()}"

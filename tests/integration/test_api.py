@@ -6,11 +6,9 @@ import random
 import time
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from math import ceil
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 from zoneinfo import ZoneInfo
@@ -24,8 +22,6 @@ from streamgauge.read import rows
 from streamgauge.read.api.dashboard import PERIODS
 from streamgauge.read.api.realtime import handle
 from streamgauge.read.api.version import REMEMBERED
-from streamgauge_cli import query as command
-from streamgauge_cli import session
 from tests.integration.api import Api, names, open_api
 from tests.integration.engine import Plain, generate
 from tests.oracles import event_counts as oracle
@@ -264,27 +260,6 @@ async def test_from_and_to_name_the_range(api: Api) -> None:
     assert found["query"]["date_range"] == ["2026-03-28T11:00:00+01:00", "2026-03-28T12:00:00+01:00"]
 
 
-async def test_query_answers_the_bytes_that_the_command_prints(
-    api: Api, capfd: pytest.CaptureFixture[str]
-) -> None:
-    await filled(api, 200)
-    question = {
-        "metrics": ["requests", "visitors", "p95_duration", "error_rate"], "date_range": "30d",
-        "dimensions": ["time:day", "http.route"], "now": "2026-11-20T00:00:00Z",
-    }  # fmt: skip
-    reply = await api.post("query", await api.key("kolkata", "admin"), question)
-
-    @asynccontextmanager
-    async def servers(wanted: object) -> AsyncIterator[SimpleNamespace]:
-        yield SimpleNamespace(database_url=api.engine.database_url)
-
-    capfd.readouterr()
-    with patch.object(session, "servers", servers):
-        await command.query(json.dumps({**question, "tenant": "kolkata"}))
-    printed = capfd.readouterr().out
-    assert printed.encode() == reply.content + b"\n"
-
-
 async def test_tenants_never_see_each_others_answers(api: Api) -> None:
     events = await filled(api)
     counts = Counter(event["tenant"] for event in events)
@@ -367,6 +342,50 @@ async def test_the_live_view_shows_the_newest_events_and_who_was_there(api: Api)
         event["tenant"] == "berlin" and event["at"] >= midnight for event in events
     )
     assert all(actor.hex() not in reply.text for actor in actors)
+
+
+async def test_bots_and_bodies_of_requests_are_measured_apart(api: Api) -> None:
+    now = time.time_ns() // 1_000
+    chance = random.Random(4)
+    events: list[Plain] = [
+        {
+            "name": chance.choice(["http.request", "bot.request"]), "at": now - number, "tenant": "berlin", "shard": number % 4,
+            "properties": {
+                "http.route": f"/{number % 3}", "http.response.status_code": chance.choice([200, 404, 500]),
+                "duration": chance.randrange(10**6), "http.response.body.size": chance.randrange(10**5),
+                "http.request.body.size": chance.randrange(10**4),
+            },
+        }
+        for number in range(200)
+    ]  # fmt: skip
+    await api.engine.publish(events)
+    await api.engine.drain()
+    key = await api.key("berlin", "read")
+    people, bots = (
+        [each["properties"] for each in events if each["name"] == name]
+        for name in ("http.request", "bot.request")
+    )
+    own = "requests,errors,bytes,request_bytes"
+    found = await body(api, f"aggregate?date_range=all&metrics={own}", key)
+    assert found["results"][0]["metrics"] == [len(people), *sums(people)]
+    of_bots = "bot_requests,bot_errors,bot_bytes,avg_bot_duration"
+    found = await body(api, f"breakdown?date_range=all&metrics={of_bots}&dimension=http.route", key)
+    for row in found["results"]:
+        chosen = [each for each in bots if each["http.route"] == row["dimensions"][0]]
+        *counts, mean = row["metrics"]
+        assert counts == [len(chosen), *sums(chosen)[:2]]
+        expected = sum(each["duration"] for each in chosen) / len(chosen) / 1000
+        assert mean == pytest.approx(expected, abs=0.0006)
+    assert sum(row["metrics"][0] for row in found["results"]) == len(bots) > 50
+
+
+def sums(requests: list[dict[str, Any]]) -> list[int]:
+    """Errors, and the bytes of responses and of requests."""
+    errors = sum(each["http.response.status_code"] >= 500 for each in requests)
+    return [
+        errors,
+        *(sum(each[f"http.{which}.body.size"] for each in requests) for which in ("response", "request")),
+    ]
 
 
 async def test_the_live_view_of_a_tenant_without_events_is_empty(api: Api) -> None:

@@ -262,7 +262,9 @@ HOST = """
 import json, os, signal, sys, threading, time
 from pathlib import Path
 from streamgauge import EventType, Property, Settings, Streamgauge
+from streamgauge.capture import exits
 
+exits.SECONDS = 30.0  # however busy the machine is
 LESSON = EventType("lesson.progressed", "", {{"percent": Property(int, "")}})
 gauge = Streamgauge(Settings(redis_url={url!r}, data_dir=Path({folder!r}), flush_milliseconds=5), event_types=[LESSON])
 def track(number):

@@ -25,6 +25,7 @@ from streamgauge.errors import InputError, ServerError
 from streamgauge.read import rows
 from streamgauge.read.answer import answer
 from streamgauge.summaries.histogram import Histogram
+from streamgauge.summaries.rollups import ANY
 from streamgauge_cli import query as command
 from streamgauge_cli import session
 
@@ -87,7 +88,7 @@ class Tables:
             await self.connection.execute(
                 "UPDATE tenants SET next_visitor = 4294967296 WHERE tenant_id = $1", self.tenant_id
             )
-        for rollup in CATALOGUE.rollups:
+        for rollup in (each for each in CATALOGUE.rollups if each.event in (ANY, "http.request")):
             for place, grouping in enumerate(rollup.groupings):
                 series: dict[tuple[int, tuple[str, ...]], list[Request]] = {}
                 for request in requests:

@@ -196,7 +196,7 @@ async def test_requests_are_counted_by_the_whole_template_of_their_route(
         return found["streamgauge_http_requests_total", labels]
 
     assert count("/v1/users/{user}", "GET", "200") == 2
-    assert count("/v1/users/{user}", "GET", "422") == 1
+    assert count("/v1/users/{user}", "GET", "400") == 1
     assert count("(unmatched)", "GET", "404") == 1
     assert count("/v1/users/{user}", "OTHER", "405") == 1
     assert found[
@@ -216,7 +216,7 @@ async def test_every_error_is_a_problem_detail_with_safe_headers_and_without_the
     async def broken() -> None:
         raise RuntimeError("the password is hunter2")
 
-    expected = {"/nowhere": 404, "/number/private": 422, "/number/3": 400, "/broken": 500}
+    expected = {"/nowhere": 404, "/number/private": 400, "/number/3": 400, "/broken": 500}
     for path, status in expected.items():
         reply = await client.get(path)
         assert (reply.status_code, reply.headers["content-type"]) == (status, "application/problem+json")

@@ -3,7 +3,9 @@
 import asyncio
 import itertools
 import math
+import os
 import random
+import signal
 import subprocess
 import sys
 from copy import deepcopy
@@ -11,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from benchmarks import capture, freshness, outage, record, requests, rounds, students
+from benchmarks import capture, freshness, outage, patience, record, requests, rounds, students
 from benchmarks.audience import Asked, Audience
 from benchmarks.rounds import Cost, Subject
 from benchmarks.sightings import Sightings
@@ -174,6 +176,31 @@ async def test_another_status_and_no_answer_are_failures() -> None:
     assert len(unanswered.failures) == 1
     assert "ConnectError" in unanswered.failures[0]
     assert unanswered.as_json()["failed"] == 1
+
+
+def test_a_benchmark_that_is_told_to_end_cleans_up_first() -> None:
+    cleaned = []
+
+    async def measuring() -> dict[str, Any]:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            await asyncio.sleep(60)
+        finally:
+            await asyncio.sleep(0)
+            cleaned.append("all")
+        return {}
+
+    with pytest.raises(SystemExit) as ended:
+        patience.run(measuring())
+    assert (ended.value.code, cleaned) == (143, ["all"])
+
+
+async def test_nothing_is_waited_for_for_ever() -> None:
+    async def never() -> bool:
+        return False
+
+    with pytest.raises(TimeoutError, match="in vain until the moon is blue"):
+        await patience.until(never, "the moon is blue", patience=0.02, step=0.005)
 
 
 def test_students_do_everything_the_school_records() -> None:

@@ -6,7 +6,8 @@ import time
 from typing import Final, Protocol
 from weakref import WeakSet
 
-SECONDS: Final = 2.0  # for all together
+#: For all together. A short program has its client loaded, and its first connection made, in that time; on a busy machine.
+SECONDS: Final = 5.0
 
 
 class Closable(Protocol):

@@ -249,7 +249,10 @@ class Streamgauge:
         }
 
     def flush(self, timeout: float = CLOSE_SECONDS) -> bool:
-        """Wait, at most so many seconds, until all that was accepted so far is sent; whether it was. Not for an event loop's thread."""
+        """Wait, at most so many seconds, until all that waits now is sent; whether it was. Not for an event loop's thread.
+
+        What was given up before does not count: `status()["dropped"]` tells of it.
+        """
         return self._outlet.flush(timeout)
 
     def close(self, timeout: float = CLOSE_SECONDS) -> bool:

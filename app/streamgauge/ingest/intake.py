@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from streamgauge.access import Caller
-from streamgauge.capture.pseudonyms import Keyring
+from streamgauge.capture.host_keys import HostKeys
 from streamgauge.capture.publisher import Publisher
 from streamgauge.entry import Batch
 from streamgauge.errors import ServerError
@@ -41,7 +41,7 @@ class Intake:
         """Raises SettingsError for an address that is none."""
         assert settings.redis_url is not None  # noqa: S101 - create_app looked
         self._shards = settings.shards
-        self._keyring = Keyring(settings.keyring)
+        self._keyring = HostKeys(settings)
         self._producer = secrets.token_bytes(16)
         self._stream = RedisStream(
             settings.redis_url, settings.stream_prefix, GENERATION, settings.shards, patience=PATIENCE

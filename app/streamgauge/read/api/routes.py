@@ -49,6 +49,8 @@ _PROBLEMS: dict[int | str, dict[str, Any]] = {
     401: _problem("No usable key."),
     403: _problem("The key may not do this."),
     503: _problem("PostgreSQL does not answer in time."),
+    # Beside documenting the rest, this keeps FastAPI from promising its own 422, which is a 400 here.
+    "default": _problem("Anything else that is wrong."),
 }
 _UNCHANGED: dict[int | str, dict[str, Any]] = {
     304: {"description": "The answer whose ETag was given as If-None-Match still holds."}
