@@ -58,6 +58,9 @@ def drops(snapshot: Snapshot) -> Findings:
         yield ok("drops", "No application announced that it dropped an event.")
 
 
+DEMO_TENANT = "demo-school"  # whose events `streamgauge up` makes by itself
+
+
 def tenants(snapshot: Snapshot) -> Findings:
     """Whose dashboards are empty because nothing came."""
     known, own = _tenants(snapshot), snapshot.settings.tenant
@@ -81,10 +84,13 @@ def tenants(snapshot: Snapshot) -> Findings:
         return
     # Where only the default is known, the name may be set on the applications' hosts alone.
     if own in empty or (own not in known and own != Settings.tenant):
+        others = [name for name in filled if name != DEMO_TENANT]
         yield warning(
             "tenants",
             f"Events come only for {listed(filled)}, and never came for {own}, which STREAMGAUGE_TENANT names here.",
-            f"Set STREAMGAUGE_TENANT={quote(filled[0])} where events are made for it, and open its dashboard with a key of that tenant.",
+            f"Set STREAMGAUGE_TENANT={quote(others[0])} where events are made for it, and open its dashboard with a key of that tenant."
+            if others
+            else "That is the example's demo traffic; add `gauge.instrument(app)` to your own application.",
         )
         empty = [name for name in empty if name != own]
         filled = []
