@@ -72,7 +72,10 @@ async def test_an_unchanged_poll_is_304_and_asks_for_the_version_alone(
     assert "authorization" in first.headers["vary"].lower()
     assert len(await statements.asked()) > 3
     tag = first.headers["etag"]
+    desk = api.app.state.desk
     for given in (tag, f"W/{tag}", f'"other", {tag}', "*"):
+        # Nothing is kept that it could come from.
+        api.app.state.desk = dataclasses.replace(desk, kept=KeptAnswers())
         await look_again()
         await statements.clear()
         again = await api.get(path, key, **{"if-none-match": given})
@@ -82,6 +85,7 @@ async def test_an_unchanged_poll_is_304_and_asks_for_the_version_alone(
         assert "authorization" in again.headers["vary"].lower()
         assert await statements.asked() == [version.SQL["version"]]
     # Who comes without the tag gets the kept answer: no report's SQL either.
+    api.app.state.desk = desk
     await look_again()
     await statements.clear()
     kept = await api.get(path, key)
@@ -197,6 +201,36 @@ async def test_a_tag_is_of_what_was_read_even_when_more_was_committed_since_the_
     assert early.content == late.content
     assert early.headers["etag"] == late.headers["etag"]
     assert (await api.get(COUNT, key, **{"if-none-match": early.headers["etag"]})).status_code == 304
+
+
+async def test_who_has_the_newest_answer_is_told_so_even_where_an_older_version_is_remembered(
+    api: Api, statements: Statements
+) -> None:
+    await filled(api)
+    key = await api.key("berlin", "read")
+    desk = api.app.state.desk
+    older = await desk.versions.of("berlin")
+    await api.engine.connection.execute("UPDATE shards SET token = gen_random_uuid()")
+    await look_again()
+    newest = await api.get(COUNT, key)
+    with patch.object(version.Versions, "of", return_value=older):
+        again = await api.get(COUNT, key, **{"if-none-match": newest.headers["etag"]})
+    assert (again.status_code, again.headers["etag"]) == (304, newest.headers["etag"])
+
+
+async def test_tenants_that_are_alike_in_everything_have_tags_and_answers_of_their_own(
+    redis_url: str, database_url: str, tmp_path: Path
+) -> None:
+    async with open_api(redis_url, database_url, tmp_path, {"one": "UTC", "two": "UTC"}) as api:
+        keys = {tenant: await api.key(tenant, "read") for tenant in ("one", "two")}
+        for path in REPORTS:
+            tags = {(await api.get(path, key)).headers["etag"] for key in keys.values()}
+            assert len(tags) == 2, path
+        # Even if their tags were the same, what is kept for the one would not be given to the other.
+        with patch.object(asking, "tag_of", lambda *_: '"same"'):
+            for _ in range(2):
+                for tenant, key in keys.items():
+                    assert (await api.get(COUNT, key)).json()["query"]["tenant"] == tenant
 
 
 async def test_the_clocks_grid_makes_another_version(api: Api) -> None:

@@ -187,6 +187,7 @@ async def test_requests_are_counted_by_the_whole_template_of_their_route(
     app.include_router(router, prefix="/v1")
     for path in ("/v1/users/17", "/v1/users/18", "/v1/users/none", "/secret-path"):
         await client.get(path)
+    await client.head("/v1/users/19")
     await client.request("BREW", "/v1/users/17")
     text = (await client.get("/metrics")).text
     found = samples(text)
@@ -197,6 +198,7 @@ async def test_requests_are_counted_by_the_whole_template_of_their_route(
 
     assert count("/v1/users/{user}", "GET", "200") == 2
     assert count("/v1/users/{user}", "GET", "400") == 1
+    assert count("/v1/users/{user}", "HEAD", "200") == 1
     assert count("(unmatched)", "GET", "404") == 1
     assert count("/v1/users/{user}", "OTHER", "405") == 1
     assert found[

