@@ -324,7 +324,11 @@ async def test_the_live_view_shows_the_newest_events_and_who_was_there(api: Api)
     ]  # fmt: skip
     gone = {"name": "draft.shared", "tenant": "berlin", "shard": 0, "properties": {}}
     events.append({**gone, "at": now - 311_000_000, "actor": bytes([1]) + bytes([99]) * 16})
-    events.append({**gone, "at": now, "tenant": "kolkata", "actor": bytes([1]) + bytes([98]) * 16})
+    # More than in the other tenant, whose dense ids begin at the same number.
+    events += [
+        {**gone, "at": now, "tenant": "kolkata", "actor": bytes([1]) + bytes([each]) * 16}
+        for each in range(100, 120)
+    ]
     await api.engine.publish(events)
     await api.engine.drain()
     reply = await api.get("realtime", await api.key("berlin", "read"))
@@ -430,8 +434,14 @@ async def test_the_pipeline_tells_lag_workers_and_what_producers_dropped(api: Ap
 async def test_the_pipelines_lag_grows_while_nobody_works(api: Api) -> None:
     await filled(api, 50)
     await api.engine.publish([event for event in generate(9, 40, tuple(ZONES)) if event["shard"] == 1])
+    await api.engine.connection.execute(
+        "INSERT INTO leases (shard, worker_id, expires_at) SELECT n, gen_random_uuid(), now() + (2 * n - 1) * interval '9 s' "
+        "FROM generate_series(0, 1) n ON CONFLICT (shard) DO UPDATE SET expires_at = excluded.expires_at"
+    )
     with patch("streamgauge.read.pipeline.FRESH", 0.0):
         found = await body(api, "pipeline", await api.key("berlin", "read"))
+    held = {each["shard"]: each["held"] for each in found["shards"]}
+    assert (held[0], held[1]) == (False, True)  # the lease of the first ran out
     lag = {each["shard"]: each["lag_seconds"] for each in found["shards"]}
     assert lag[1] > 0
     assert lag[0] == lag[2] == lag[3] == 0

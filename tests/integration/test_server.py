@@ -1,6 +1,7 @@
 """The API server: health, metrics, errors, starting and stopping."""
 
 import asyncio
+import http.client
 import re
 import signal
 import socket
@@ -252,6 +253,27 @@ def test_serve_answers_and_ends_cleanly_on_sigterm_and_on_sigint(
             program.signal(number)
             assert program.ended() == 0, program.output
             assert {line["level"] for line in program.lines()} == {"info"}
+
+
+def test_head_leaves_the_connection_fit_for_the_next_request(
+    redis_url: str, database_url: str, tmp_path: Path
+) -> None:
+    port = free_port()
+    with Program(
+        "serve", "--port", str(port), log=tmp_path / "log", **given(redis_url, database_url)
+    ) as program:
+        program.until_ready(port)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+        for path in ("/", "/health/live", "/api/v1/summary"):
+            connection.request("HEAD", path)
+            head = connection.getresponse()
+            assert head.read() == b""
+            connection.request("GET", path)
+            got = connection.getresponse()
+            assert (head.status, head.headers["content-length"]) == (got.status, str(len(got.read())))
+        connection.close()
+        assert program.stop() == 0
+        assert {line["level"] for line in program.lines()} == {"info"}
 
 
 def test_a_request_under_way_is_answered_before_the_server_ends(

@@ -52,7 +52,6 @@ class KeptAnswers:
 
     def _settle(self, key: Key, done: "asyncio.Task[Kept]") -> None:
         del self._asking[key]
-        # Looking at the exception says that somebody did, should nobody be waiting any more.
         if not done.cancelled() and done.exception() is None:
             self._keep(Key(key.tenant, done.result().tag), done.result())
 

@@ -46,7 +46,7 @@ class Versions:
         task = self._looking.get(tenant)
         if task is None:
             task = self._looking[tenant] = asyncio.create_task(self._look(tenant))
-            task.add_done_callback(lambda done: self._settle(tenant, done))
+            task.add_done_callback(lambda _: self._looking.pop(tenant, None))
         # Shielded: the others must not lose their answer when the first one goes away.
         return await asyncio.shield(task)
 
@@ -67,9 +67,3 @@ class Versions:
     async def _look(self, tenant: str) -> Version:
         async with lent(self._pool) as connection:
             return await self.read(connection, tenant)
-
-    def _settle(self, tenant: str, done: "asyncio.Task[Version]") -> None:
-        del self._looking[tenant]
-        # Looking at the exception says that somebody did, should nobody be waiting any more.
-        if not done.cancelled():
-            done.exception()

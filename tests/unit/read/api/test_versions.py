@@ -86,6 +86,19 @@ async def test_those_who_look_together_look_once() -> None:
         assert (database.looks, len(set(found))) == (1, 1)
 
 
+async def test_who_goes_away_takes_nobody_elses_version_along() -> None:
+    async with opened() as (database, _, versions):
+        database.gate = asyncio.Event()
+        first, second = (asyncio.create_task(versions.of("t")) for _ in range(2))
+        while not database.looks:  # noqa: ASYNC110 - nothing tells when a look is begun
+            await asyncio.sleep(0)
+        first.cancel()
+        await asyncio.sleep(0)
+        database.gate.set()
+        assert (await second).clock == 7
+        assert database.looks == 1
+
+
 async def test_the_moment_counts_from_before_the_look_up() -> None:
     async with opened() as (database, clock, versions):
         database.gate = asyncio.Event()
