@@ -135,7 +135,7 @@ def test_the_wheel_has_its_licence_and_its_command(wheel: Path) -> None:
         information = {name.partition(".dist-info/")[2]: name for name in archive.namelist()}
         assert "Apache License" in archive.read(information["licenses/LICENSE"]).decode()
         assert (
-            "streamgauge = streamgauge_cli.main:main"
+            "streamgauge = streamgauge_cli.start:main"
             in archive.read(information["entry_points.txt"]).decode()
         )
 
@@ -143,6 +143,16 @@ def test_the_wheel_has_its_licence_and_its_command(wheel: Path) -> None:
 def test_a_host_gets_redis_and_orjson_and_little_else(host: Place) -> None:
     installed = host.installed()
     assert {"streamgauge", "redis", "orjson"} <= installed.keys() <= BROUGHT, installed
+
+
+def test_the_command_says_what_to_install_for_it(host: Place, tmp_path: Path) -> None:
+    command = host.directory / "bin" / "streamgauge"
+    done = subprocess.run(
+        [str(command), "--help"], capture_output=True, text=True, check=False, cwd=tmp_path, env=environment()
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "'typer', which is not installed: pip install 'streamgauge[all]'" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_importing_it_loads_nothing_but_the_standard_library(host: Place, tmp_path: Path) -> None:

@@ -109,7 +109,7 @@ async def test_one_event_with_an_impossible_source_leaves_the_others_of_its_entr
         assert await engine.outcomes() == {("applied", ""): 99, ("rejected", "invalid_text"): 1}
 
 
-@pytest.mark.parametrize("name", ["max_lateness_days", "cardinality_limit"])
+@pytest.mark.parametrize("name", ["max_lateness_days", "cardinality_limit", "shards"])
 async def test_a_worker_with_other_settings_than_the_tables_were_made_with_refuses_to_start(
     redis_url: str, database_url: str, name: str
 ) -> None:

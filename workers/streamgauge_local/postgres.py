@@ -69,7 +69,7 @@ class LocalPostgres:
         self._socket_dir = socket_dir
         self._log = log
         self._ephemeral = ephemeral
-        self._candidates = binaries.postgres_candidates() if candidates is None else candidates
+        self._candidates = None if candidates is None else tuple(candidates)
         self._identities = list(identity.identities_for(data_dir) if identities is None else identities)
         self._process: Process | None = None
         self.description = ""
@@ -89,7 +89,8 @@ class LocalPostgres:
         await self._end_predecessor()
         others: list[Program] = []
         failures: list[tuple[Candidate, str]] = []
-        for candidate in self._candidates:
+        # Looked for at every start: what is installed may have changed meanwhile.
+        for candidate in binaries.postgres_candidates() if self._candidates is None else self._candidates:
             for who in self._identities:
                 try:
                     program = binaries.probe_postgres(candidate, who)

@@ -41,7 +41,7 @@ class LocalValkey:
         self._socket = socket_dir / "valkey.sock"
         self._log = log
         self._ephemeral = ephemeral
-        self._candidates = binaries.valkey_candidates() if candidates is None else candidates
+        self._candidates = None if candidates is None else tuple(candidates)
         self._process: Process | None = None
         self.description = ""
 
@@ -61,7 +61,8 @@ class LocalValkey:
             raise ServerError(f"A Valkey of an earlier run does not end: {error}") from error
         self.data_dir.mkdir(mode=0o700, exist_ok=True)
         failures: list[tuple[Candidate, str]] = []
-        for candidate in self._candidates:
+        # Looked for at every start: what is installed may have changed meanwhile.
+        for candidate in binaries.valkey_candidates() if self._candidates is None else self._candidates:
             try:
                 program = binaries.probe_valkey(candidate)
                 await self._start_with(program)

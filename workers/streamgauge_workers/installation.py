@@ -1,21 +1,24 @@
 """Settings that everybody who works on a database has to agree on, because what is stored depends on them."""
 
+from collections.abc import Sequence
+
 from streamgauge.database import Connection
 from streamgauge.errors import SettingsError
 from streamgauge.settings import Settings
 from streamgauge_workers.queries import SQL
 
-AGREED = ("max_lateness_days", "cardinality_limit")
+READERS = ("max_lateness_days", "cardinality_limit")
+WORKERS = (*READERS, "shards")
 
 
-async def agree(connection: Connection, settings: Settings) -> None:
+async def agree(connection: Connection, settings: Settings, names: Sequence[str] = READERS) -> None:
     """Raise SettingsError unless these settings are what they were from the beginning; the first to ask writes them down."""
-    for name in AGREED:
+    for name in names:
         mine = str(getattr(settings, name))
         stored = await connection.fetchval(SQL["installation"], name, mine)
         if stored != mine:
             variable = f"STREAMGAUGE_{name.upper()}"
             raise SettingsError(
-                f"{variable} is {mine}, and {stored} in the database: keys are remembered and values kept by it, so it cannot change; "
+                f"{variable} is {mine}, and {stored} in the database: what is stored depends on it, so it cannot change; "
                 f"set {variable}={stored}"
             )

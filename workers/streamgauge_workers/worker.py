@@ -12,7 +12,7 @@ from streamgauge.settings import Settings
 from streamgauge.stream import StreamPort
 from streamgauge.summaries.rollups import Catalogue
 from streamgauge_workers import metrics
-from streamgauge_workers.installation import agree
+from streamgauge_workers.installation import WORKERS, agree
 from streamgauge_workers.leases import Leases
 from streamgauge_workers.queries import SQL
 from streamgauge_workers.shard_worker import ShardWorker
@@ -49,10 +49,10 @@ class Worker:
         """Work until stopped. Raises ServerError when a server cannot keep the contract."""
         await self.stream.check_server()
         async with self.pool.acquire() as connection:
+            await agree(connection, self.settings, WORKERS)
             for shard in range(self.stream.shards):
                 await connection.execute(SQL["shard_create"], shard, self.stream.generation, shard)
             await connection.execute(SQL["workers_forget"])
-            await agree(connection, self.settings)
         log.info("worker started", worker=str(self.leases.worker_id), shards=self.stream.shards)
         try:
             while not self.stopping.is_set():
