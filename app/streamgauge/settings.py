@@ -164,6 +164,67 @@ class Settings:
         "STREAMGAUGE_CORS_ORIGINS",
         doc="Origins of other sites whose pages may read the API, separated by commas: https://app.example.org.",
     )
+    trusted_proxies: str = _setting(
+        "",
+        "STREAMGAUGE_TRUSTED_PROXIES",
+        doc="Addresses or networks of your reverse proxies, separated by commas: 10.0.0.0/8. What they say in X-Forwarded-For is "
+        "believed, read from the right; nobody else's is.",
+    )
+    key_requests: int = _setting(
+        6_000,
+        "STREAMGAUGE_KEY_REQUESTS_PER_MINUTE",
+        doc="Requests a minute that one credential may make to the API.",
+        allowed=(1, 10_000_000),
+    )
+    address_requests: int = _setting(
+        12_000,
+        "STREAMGAUGE_ADDRESS_REQUESTS_PER_MINUTE",
+        doc="Requests a minute that one address may make to the API, whatever its credentials.",
+        allowed=(1, 10_000_000),
+    )
+    address_refusals: int = _setting(
+        60,
+        "STREAMGAUGE_ADDRESS_REFUSALS_PER_MINUTE",
+        doc="Requests a minute without a usable credential, after which an address is not listened to.",
+        allowed=(1, 10_000_000),
+    )
+    statement_seconds: int = _setting(
+        15,
+        "STREAMGAUGE_STATEMENT_SECONDS",
+        doc="Seconds one statement of the API may take in PostgreSQL.",
+        allowed=(1, 300),
+    )
+    jwt_issuer: str = _setting(
+        "",
+        "STREAMGAUGE_JWT_ISSUER",
+        doc="`iss` of your identity provider's tokens. With it, tokens are understood beside keys; empty: keys alone.",
+    )
+    jwt_audience: str = _setting(
+        "", "STREAMGAUGE_JWT_AUDIENCE", doc="`aud` that a token must have to be meant for this API."
+    )
+    jwt_jwks: str = _setting(
+        "",
+        "STREAMGAUGE_JWT_JWKS",
+        doc="Where the provider's public keys are: an https:// address, or a file with a JWK set.",
+    )
+    jwt_algorithms: str = _setting(
+        "RS256,ES256,EdDSA",
+        "STREAMGAUGE_JWT_ALGORITHMS",
+        doc="Signatures that are accepted, whatever a token says of itself: of RS, PS, ES with 256 to 512, and EdDSA.",
+    )
+    jwt_claims: str = _setting(
+        "actor=sub,tenant=tenant,role=role,groups=groups",
+        "STREAMGAUGE_JWT_CLAIMS",
+        doc="Which claims hold actor, tenant, role and groups; a dot goes into an object: role=realm_access.role.",
+    )
+    directory_url: str = _setting(
+        "",
+        "STREAMGAUGE_DIRECTORY_URL",
+        doc="Where your application tells names of people, https:// or on this machine; empty: nobody has a name.",
+    )
+    directory_token: str = _setting(
+        "", "STREAMGAUGE_DIRECTORY_TOKEN", doc="What the API shows your directory as Authorization: Bearer."
+    )
     log_level: str = _setting("info", "STREAMGAUGE_LOG_LEVEL", doc="One of debug, info, warning, error.")
     keyring: Path = _setting(  # noqa: RUF009 - as above
         Path(),
@@ -242,6 +303,8 @@ class Settings:
     def safe(self) -> dict[str, str]:
         """Every setting as text for people and logs, passwords hidden."""
         shown = {field.name: str(getattr(self, field.name)) for field in dataclasses.fields(self)}
+        if self.directory_token:
+            shown["directory_token"] = "***"
         return {name: without_password(text) for name, text in shown.items()}
 
     def __repr__(self) -> str:
