@@ -27,7 +27,7 @@ gauge = Streamgauge(actor=lambda request: getattr(request.state, "user", None), 
 app = FastAPI()
 shop = FastAPI()
 app.mount("/shops/{shop}", shop)
-gauge.instrument(app, exclude=["/process"], device=True)
+gauge.instrument(app, exclude=["/process", "/refused"], device=True)
 gauge.instrument(shop)
 
 
@@ -35,6 +35,13 @@ gauge.instrument(shop)
 def process() -> int:
     """Which process answers; not counted."""
     return os.getpid()
+
+
+@app.get("/refused/{count}")
+def refused(count: int) -> None:
+    """Tracks so many events that nobody declared; not counted."""
+    for _ in range(count):
+        gauge.track("visit.undeclared")
 
 
 @app.get("/items/{item}")

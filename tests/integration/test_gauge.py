@@ -111,7 +111,7 @@ class OwnValkey(LocalValkey):
     """A server of one test, to be treated badly. What it has acknowledged outlives its process."""
 
     async def start(self) -> None:
-        self._candidates = binaries.valkey_candidates()
+        self._candidates = tuple(binaries.valkey_candidates())
         await super().start()
         with redis.Redis.from_url(self.url()) as client:
             client.config_set("appendfsync", "always")

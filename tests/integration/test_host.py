@@ -21,7 +21,7 @@ from streamgauge.capture.pseudonyms import Keyring
 from streamgauge.entry import EntryId, decode_all
 from streamgauge.event import DAILY, Event
 from streamgauge.table import thaw
-from streamgauge_workers.delivery import judge
+from streamgauge_workers.delivery import Verdict, judge
 from tests.integration.program import PATIENCE, clean_environment, fetch
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -93,20 +93,37 @@ def serving(redis_url: str, folder: Path, *options: str, prefork: int = 0) -> It
         server.kill()
 
 
-def arrived(redis_url: str) -> list[Event]:
-    """Every event in the streams, once, as a worker counts them."""
-    events = []
+def verdicts(redis_url: str) -> list[Verdict]:
+    """What a worker makes of each stream."""
+    found = []
     with redis.Redis.from_url(redis_url) as client:
         for key in sorted(client.scan_iter("*", _type="stream")):
             raw: Any = client.xrange(key)
             entries = decode_all((EntryId.parse(entry_id), fields.items()) for entry_id, fields in raw)
-            verdict = judge({}, entries, int(time.time() * 1000), 0)
-            assert not verdict.unreadable
-            assert not verdict.conflicts
-            for _, batch in verdict.fresh:
-                table = thaw(batch.payload)
-                events += [table.event(row) for row in range(table.n)]
+            found.append(judge({}, entries, int(time.time() * 1000), 0))
+            assert not found[-1].unreadable
+            assert not found[-1].conflicts
+    return found
+
+
+def arrived(redis_url: str) -> list[Event]:
+    """Every event in the streams, once, as a worker counts them."""
+    events = []
+    for verdict in verdicts(redis_url):
+        for _, batch in verdict.fresh:
+            table = thaw(batch.payload)
+            events += [table.event(row) for row in range(table.n)]
     return events
+
+
+def drops(redis_url: str) -> Counter[str]:
+    """What was announced as dropped; every lane must have been ended, with nothing lost."""
+    total: Counter[str] = Counter()
+    for verdict in verdicts(redis_url):
+        assert [lane for lane in verdict.lanes.values() if not lane.closed or lane.lost] == []
+        for told in verdict.drops.values():
+            total.update(told)
+    return total
 
 
 def routes(events: list[Event]) -> Counter[object]:
@@ -262,6 +279,27 @@ async def test_a_server_that_forks_after_loading_counts_exactly(redis_url: str, 
     assert [event.properties["where"] for event in events if event.name == "visit.checked"] == [
         "before the fork"
     ]
+
+
+@pytest.mark.parametrize("options", [(), ("--workers", "2")], ids=["one process", "workers"])
+def test_a_server_that_is_told_to_end_has_told_its_drops_and_ended_its_lanes(
+    redis_url: str, tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    with serving(redis_url, tmp_path, *options) as server:
+        for number in range(20):
+            assert httpx.get(server.url + f"/items/{number}").status_code == 200
+        assert httpx.get(server.url + "/refused/7").status_code == 200
+        assert routes(server.stop()) == {("/items/{item}", 200): 20}
+    assert drops(redis_url) == {"undeclared_event": 7}
+
+
+def test_a_server_whose_every_event_was_refused_has_told_so_in_the_end(
+    redis_url: str, tmp_path: Path
+) -> None:
+    with serving(redis_url, tmp_path) as server:
+        assert httpx.get(server.url + "/refused/3").status_code == 200
+        assert server.stop() == []
+    assert drops(redis_url) == {"undeclared_event": 3}
 
 
 def test_a_proxys_prefix_is_no_part_of_routes_or_exclusions(redis_url: str, tmp_path: Path) -> None:

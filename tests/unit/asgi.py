@@ -38,7 +38,7 @@ class Recorder:
     settings: Settings = field(default_factory=Settings)
     events: list[Pending] = field(default_factory=list)
     troubles: list[str] = field(default_factory=list)
-    flushed: list[float] = field(default_factory=list)
+    signed_off: list[float] = field(default_factory=list)
 
     def offer(self, pending: Pending) -> Ticket:
         self.events.append(pending)
@@ -47,8 +47,8 @@ class Recorder:
     def trouble(self, what: str) -> None:
         self.troubles.append(what)
 
-    def flush(self, timeout: float) -> bool:
-        self.flushed.append(timeout)
+    def sign_off(self, timeout: float) -> bool:
+        self.signed_off.append(timeout)
         return True
 
     @property

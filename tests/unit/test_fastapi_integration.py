@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
 import pytest
-from fastapi import Depends, FastAPI, HTTPException, Request
+from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request
 from fastapi.testclient import TestClient
 
 from streamgauge import EventType, Property, Streamgauge
@@ -15,7 +15,7 @@ from streamgauge.capture.context import current
 from streamgauge.errors import SettingsError
 from streamgauge.integrations.fastapi import MOST_BYTES, MOST_EVENTS, Tracker, lifespan, router, tracker
 from streamgauge.testing import RecordingGauge, recording_gauge
-from tests.unit.asgi import ask
+from tests.unit.asgi import BROWSER, ask, scope_of
 
 PAGE = EventType(
     "page.viewed",
@@ -76,13 +76,189 @@ async def test_the_router_leaves_no_context_behind() -> None:
     assert current.get() is None
 
 
-def test_the_request_itself_is_of_the_same_actor() -> None:
+# What brings them
+
+
+def names_of(gauge: RecordingGauge) -> list[str]:
+    return [each.name for each in gauge.pending]
+
+
+@pytest.mark.parametrize(
+    "actor", ["ada", user, lambda request: request.state.user], ids=["constant", "async", "sync"]
+)
+def test_what_brings_events_is_no_request_of_the_application(actor: Any) -> None:
+    gauge = gauge_of(actor=actor)
+    client = host(gauge)
+    client.post(URL, json={"name": "page.viewed"}, headers={"x-user": "ada"})
+    assert [(each.name, each.actor) for each in gauge.pending] == [("page.viewed", "ada")]
+    client.get("/elsewhere")
+    assert names_of(gauge) == ["page.viewed", "http.request"]
+
+
+@pytest.mark.parametrize(
+    "content", [b"{", b'{"name": ""}', b"x" * (MOST_BYTES + 1)], ids=["400", "422", "413"]
+)
+def test_what_fails_to_bring_events_is_none_either(content: bytes) -> None:
+    gauge = gauge_of()
+    client = host(gauge)
+    assert client.post(URL, content=content, headers={"content-type": "application/json"}).status_code >= 400
+    assert client.post(URL + "/", json={}, follow_redirects=False).status_code == 307
+    assert client.get(URL).status_code == 405
+    assert gauge.pending == []
+
+
+def nested(gauge: RecordingGauge, how: str) -> tuple[FastAPI, str]:
+    """The application with the router somewhere in it, and where that is."""
+    own = router(gauge, ["page.viewed"], prefix="/gauge")
+    app, inner = FastAPI(), FastAPI()
+    if how == "included":
+        outer = APIRouter(prefix="/api")
+        outer.include_router(own, prefix="/v1")
+        app.include_router(outer)
+        return app, "/api/v1/gauge/events"
+    inner.include_router(own, prefix="/v1")
+    app.mount("/shops/{shop}", inner)
+    return app, "/shops/7/v1/gauge/events"
+
+
+@pytest.mark.parametrize("how", ["included", "mounted"])
+@pytest.mark.parametrize("between", ["nothing", "a copy of the scope", "a refusal"])
+async def test_wherever_the_router_is_its_requests_are_not_counted(how: str, between: str) -> None:
+    gauge = gauge_of(actor=lambda request: "ada")
+    inner, path = nested(gauge, how)
+    inner.add_api_route("/gauge/events", lambda: None, methods=["POST"])
+
+    class Between:
+        def __init__(self, app: Any) -> None:
+            self.app = app
+
+        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+            if between == "a refusal" and scope["path"].endswith("/gauge/events"):
+                await send({"type": "http.response.start", "status": 401, "headers": []})
+                await send({"type": "http.response.body"})
+                return
+            await self.app(dict(scope) if between == "a copy of the scope" else scope, receive, send)
+
+    inner.add_middleware(Between)
+    gauge.instrument(inner)
+    json_body = {"headers": [("content-type", "application/json")]}
+    for root_path in ("", "/behind"):
+        await ask(inner, path, "POST", b'{"name": "page.viewed"}', root_path=root_path, **json_body)
+    assert names_of(gauge) == ([] if between == "a refusal" else ["page.viewed"] * 2)
+    assert {each.actor for each in gauge.pending} <= {"ada"}
+    # A path of the host's own that is called the same is not the router's.
+    gauge.clear()
+    await ask(inner, "/gauge/events", "POST")
+    assert names_of(gauge) == ["http.request"]
+
+
+async def test_a_gauge_around_a_mounted_application_does_not_count_them_either() -> None:
+    outer, gauge = gauge_of(), gauge_of()
+    app, inner = FastAPI(), FastAPI()
+    inner.include_router(router(gauge, ["page.viewed"]))
+    gauge.instrument(inner)
+    app.mount("/inner", inner)
+    outer.instrument(app)
+    await ask(
+        app,
+        "/inner" + URL,
+        "POST",
+        b'{"name": "page.viewed"}',
+        headers=[("content-type", "application/json")],
+    )
+    assert (names_of(outer), names_of(gauge)) == ([], ["page.viewed"])
+
+
+def test_what_the_host_tracks_meanwhile_is_of_the_requests_actor() -> None:
     gauge = gauge_of(actor=user)
-    host(gauge).post(URL, json={"name": "page.viewed"}, headers={"x-user": "ada"})
-    assert [(each.name, each.actor) for each in gauge.pending] == [
+
+    def authenticate(request: Request) -> None:
+        request.state.user = "ada"
+        gauge.track("lesson.completed", percent=1)
+
+    app = FastAPI()
+    app.include_router(router(gauge, ["page.viewed"]), dependencies=[Depends(authenticate)])
+    gauge.instrument(app)
+    TestClient(app).post(URL, json={"name": "page.viewed"})
+    assert sorted((each.name, each.actor) for each in gauge.pending) == [
+        ("lesson.completed", "ada"),
         ("page.viewed", "ada"),
-        ("http.request", "ada"),
     ]
+
+
+async def test_a_page_that_is_left_in_the_middle_of_it_is_no_failure_of_the_hosts() -> None:
+    gauge = gauge_of()
+    app = FastAPI()
+    app.include_router(router(gauge, ["page.viewed"]))
+    sent: list[Any] = []
+    messages = iter(
+        [{"type": "http.request", "body": b'{"na', "more_body": True}, {"type": "http.disconnect"}]
+    )
+
+    async def receive() -> Any:
+        return next(messages)
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    await app(scope_of(URL, "POST", headers=[("content-type", "application/json")]), receive, send)
+    assert sent[0]["status"] == 400
+    assert gauge.pending == []
+
+
+# Visitors
+
+
+def visitors(
+    *headers: tuple[str, str], instrument: bool = True, **options: Any
+) -> list[tuple[str, str] | None]:
+    """Whose the event of a page is, and a usual request's."""
+    gauge = gauge_of(**options.pop("gauge", {}))
+    client = host(gauge, instrument, **options)
+    client.post(URL, json={"name": "page.viewed"}, headers=[("user-agent", BROWSER), *headers])
+    client.get("/elsewhere", headers=[("user-agent", BROWSER), *headers])
+    return [each.visitor for each in gauge.pending]
+
+
+def test_who_has_no_actor_is_the_same_visitor_as_for_the_middleware() -> None:
+    assert visitors() == [("testclient", BROWSER)] * 2
+    assert visitors(gauge={"actor": user}) == [("testclient", BROWSER)] * 2
+    gauge = gauge_of()
+    client = host(gauge)
+    client.post(URL, json={"name": "page.viewed"})
+    client.get("/elsewhere")
+    page, request = gauge.events
+    assert page.actor is not None
+    assert page.actor == request.actor
+
+
+def test_without_the_middleware_who_has_no_actor_is_a_visitor_too() -> None:
+    assert visitors(instrument=False) == [("testclient", BROWSER)]
+
+
+def test_who_has_an_actor_is_no_visitor() -> None:
+    assert visitors(("x-user", "ada"), gauge={"actor": user})[0] is None
+    assert visitors(gauge={"actor": "ada"}) == [None, None]
+
+
+@pytest.mark.parametrize("instrument", [True, False])
+@pytest.mark.parametrize(
+    "header", [("sec-gpc", "1"), ("dnt", "1"), ("user-agent", "Mozilla/5.0 (compatible; Googlebot/2.1)")]
+)
+def test_who_asks_not_to_be_known_or_is_no_person_is_no_visitor(
+    header: tuple[str, str], instrument: bool
+) -> None:
+    assert set(visitors(header, instrument=instrument)) == {None}
+
+
+@pytest.mark.parametrize("actor", [None, user])
+def test_pages_of_an_anonymous_path_have_no_visitor(actor: Any) -> None:
+    assert visitors(gauge={"actor": actor}, anonymous_paths=["/streamgauge"])[0] is None
+
+
+def test_a_visitors_page_is_sampled_with_its_requests() -> None:
+    for percent in (1, 50, 99):
+        assert len(visitors(gauge={"capture_percent": percent})) in (0, 2)
 
 
 def test_nobody_can_speak_for_another() -> None:
@@ -208,18 +384,18 @@ def test_the_interface_is_documented() -> None:
     assert "202" in described["responses"]
 
 
-class Flushed(RecordingGauge):
+class SigningOff(RecordingGauge):
     def __init__(self) -> None:
         super().__init__()
         self.order: list[str] = []
 
-    def flush(self, timeout: float = 0) -> bool:
-        self.order.append("flush")
+    def sign_off(self, timeout: float = 0) -> bool:
+        self.order.append("sign off")
         return True
 
 
 def test_the_lifespan_goes_around_the_hosts_own() -> None:
-    gauge = Flushed()
+    gauge = SigningOff()
 
     @asynccontextmanager
     async def own(app: FastAPI) -> AsyncIterator[dict[str, int]]:
@@ -236,18 +412,18 @@ def test_the_lifespan_goes_around_the_hosts_own() -> None:
 
     with TestClient(app) as client:
         assert client.get("/").json() == 42
-    assert gauge.order == ["start", "end", "flush"]
+    assert gauge.order == ["start", "end", "sign off"]
 
 
 def test_the_lifespan_needs_none_of_the_hosts() -> None:
-    gauge = Flushed()
+    gauge = SigningOff()
     with TestClient(FastAPI(lifespan=gauge.lifespan())):
         pass
-    assert gauge.order == ["flush"]
+    assert gauge.order == ["sign off"]
 
 
 def test_a_lifespan_that_fails_fails_as_before() -> None:
-    gauge = Flushed()
+    gauge = SigningOff()
 
     @asynccontextmanager
     async def own(app: FastAPI) -> AsyncIterator[None]:
@@ -256,7 +432,7 @@ def test_a_lifespan_that_fails_fails_as_before() -> None:
 
     with pytest.raises(RuntimeError, match="no database"), TestClient(FastAPI(lifespan=lifespan(gauge, own))):
         pass
-    assert gauge.order == ["flush"]
+    assert gauge.order == ["sign off"]
 
 
 def tracking() -> FastAPI:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -197,6 +197,13 @@ def test_a_property_that_is_none_is_not_given(gauge: RecordingGauge) -> None:
     assert gauge.status()["stripped"] == {}
 
 
+def test_an_undeclared_property_costs_no_event_whatever_its_name_is(gauge: RecordingGauge) -> None:
+    given: dict[Any, Any] = {"percent": 1, 7: "seven", None: 1}
+    assert gauge.record(NAME, given)
+    assert only(gauge).properties == {"percent": 1}
+    assert gauge.status()["stripped"] == {f"{NAME}.7": 1, f"{NAME}.None": 1}
+
+
 def test_undeclared_properties_are_dropped_and_counted_by_name_up_to_a_number_of_names(
     gauge: RecordingGauge,
 ) -> None:
@@ -229,8 +236,27 @@ def test_a_moment_is_now_or_one_with_a_time_zone_or_microseconds(gauge: Recordin
     assert [each.occurred_at for each in gauge.pending] == [1_709_188_200_123_456] * 2
 
 
+class Nowhere(tzinfo):
+    """A time zone that does not know how far it is from UTC."""
+
+    def utcoffset(self, moment: datetime | None) -> None:
+        return None
+
+    dst = tzname = utcoffset
+
+
 @pytest.mark.parametrize(
-    "moment", [datetime(2024, 1, 1), -1, 2**63, True, 1.5, "2024-01-01", datetime(2101, 1, 1, tzinfo=UTC)]
+    "moment",
+    [
+        datetime(2024, 1, 1),
+        datetime(2024, 1, 1, tzinfo=Nowhere()),
+        -1,
+        2**63,
+        True,
+        1.5,
+        "2024-01-01",
+        datetime(2101, 1, 1, tzinfo=UTC),
+    ],
 )
 def test_a_moment_that_cannot_be_placed_is_refused(gauge: RecordingGauge, moment: Any) -> None:
     assert reason(gauge.track(NAME, occurred_at=moment)) == "invalid_property"
@@ -314,10 +340,10 @@ def test_a_signal_handler_may_track_in_the_middle_of_tracking(tmp_path: Path) ->
         assert gauge.status()["accepted"] == tracked + len(handled)
 
 
-def test_making_a_gauge_and_refusing_events_loads_no_client_of_redis() -> None:
+def test_making_a_gauge_and_refusing_events_loads_no_client_of_redis_until_that_is_announced() -> None:
     program = (
         "import sys; from streamgauge import *; gauge = Streamgauge(Settings(redis_url='redis://127.0.0.1:1'))\n"
-        "gauge.track('no.such'); gauge.close(); print('redis' in sys.modules, 'fastapi' in sys.modules)"
+        "gauge.track('no.such'); print('redis' in sys.modules); gauge.close(); print('fastapi' in sys.modules)"
     )
     shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert shown.stdout.split() == ["False", "False"]

@@ -14,7 +14,7 @@ from starlette.routing import Mount
 from starlette.types import Message, Receive, Scope, Send
 
 from streamgauge.capture.context import current
-from streamgauge.capture.middleware import FLUSH_SECONDS, StreamgaugeMiddleware
+from streamgauge.capture.middleware import SIGN_OFF_SECONDS, StreamgaugeMiddleware
 from streamgauge.capture.pending import Ticket
 from streamgauge.errors import InputError
 from tests.unit.asgi import (
@@ -117,15 +117,15 @@ async def test_lifespan_messages_stay_and_what_waits_is_sent_before_the_last() -
     order: list[int] = []
 
     class Slow(Recorder):
-        def flush(self, timeout: float) -> bool:
+        def sign_off(self, timeout: float) -> bool:
             order.append(len(sent))
-            return super().flush(timeout)
+            return super().sign_off(timeout)
 
     app, recorder = watched(school(), Slow())
     await lifespan(app, sent)
     assert sent == [{"type": "lifespan.startup.complete"}, {"type": "lifespan.shutdown.complete"}]
     assert order == [1]
-    assert recorder.flushed == [FLUSH_SECONDS]
+    assert recorder.signed_off == [SIGN_OFF_SECONDS]
 
 
 async def test_a_failed_shutdown_sends_what_waits_too() -> None:
@@ -136,19 +136,19 @@ async def test_a_failed_shutdown_sends_what_waits_too() -> None:
     inside, recorder = watched(app)
     await lifespan(inside, sent)
     assert sent == [{"type": "lifespan.shutdown.failed", "message": "broken"}]
-    assert recorder.flushed == [FLUSH_SECONDS]
+    assert recorder.signed_off == [SIGN_OFF_SECONDS]
 
 
-async def test_a_flush_that_fails_does_not_keep_the_host_from_ending() -> None:
+async def test_a_sign_off_that_fails_does_not_keep_the_host_from_ending() -> None:
     class Broken(Recorder):
-        def flush(self, timeout: float) -> bool:
+        def sign_off(self, timeout: float) -> bool:
             raise OSError("no thread")
 
     sent: list[Message] = []
     app, recorder = watched(school(), Broken())
     await lifespan(app, sent)
     assert sent[-1] == {"type": "lifespan.shutdown.complete"}
-    assert recorder.troubles == ["flush_failed"]
+    assert recorder.troubles == ["sign_off_failed"]
 
 
 RESPONSES: dict[str, list[Message]] = {
@@ -223,7 +223,7 @@ async def app(scope, receive, send):
 async def send(message): pass
 events = []
 gauge = SimpleNamespace(enabled=True, identity=SimpleNamespace(tenant=None, actor="ada", session=None), offer=events.append,
-                        settings=SimpleNamespace(tenant="default"), trouble=sys.exit, flush=None)
+                        settings=SimpleNamespace(tenant="default"), trouble=sys.exit, sign_off=None)
 scope = {"type": "http", "method": "GET", "path": "/", "headers": []}
 asyncio.run(StreamgaugeMiddleware(app, gauge)(scope, None, send))
 assert [event.actor for event in events] == ["ada"]
@@ -256,4 +256,4 @@ def test_a_websocket_of_an_instrumented_application_works_and_is_not_counted() -
             websocket.send_text(text)
             assert websocket.receive_text() == f"ada: {text}"
     assert recorder.events == []
-    assert recorder.flushed == [FLUSH_SECONDS]
+    assert recorder.signed_off == [SIGN_OFF_SECONDS]

@@ -155,6 +155,19 @@ def test_threads_may_record() -> None:
         assert gauge.status()["accepted"] == len(gauge.events) == 2_000
 
 
+def test_what_went_wrong_while_it_records_is_the_records(tmp_path: Path) -> None:
+    with Streamgauge(Settings(data_dir=tmp_path), event_types=[LESSON]) as gauge:
+        with recording(gauge) as record:
+            gauge.track(LESSON.name, unheard=1)
+            gauge.trouble("actor_failed")
+            assert (
+                gauge.status()["stripped"]
+                == record.troubles.stripped.shown()
+                == {f"{LESSON.name}.unheard": 1}
+            )
+        assert (gauge.status()["stripped"], gauge.status()["troubles"]) == ({}, {})
+
+
 def test_a_gauge_made_elsewhere_records_for_a_while_and_sends_again_afterwards(tmp_path: Path) -> None:
     stream = MemoryStream(shards=1)
     with sending(stream, tmp_path) as gauge:

@@ -325,15 +325,19 @@ def test_a_lane_is_renewed_after_a_day_without_use_and_long_before_a_worker_forg
     assert 3_600_000 < IDLE_MS <= 24 * 3_600_000
 
 
-def test_one_thread_is_started_by_the_first_accepted_event_and_by_nothing_else(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", [LESSON.name, "no.such"], ids=["taken", "dropped"])
+def test_one_thread_is_started_by_the_first_event_and_by_nothing_else(tmp_path: Path, name: str) -> None:
     with sending(MemoryStream(), tmp_path) as gauge:
-        gauge.track("no.such")
-        assert threads() == []
         gauge.status()
-        track(gauge, 1)
+        gauge.flush(0)
+        gauge.sign_off(0)
+        assert threads() == []
+        gauge.track(name)
+        gauge.track(name)
         track(gauge, 2)
         assert len(threads()) == 1
         gauge.close(PATIENCE)
+        gauge.track(name)
     assert threads() == []
 
 
@@ -350,6 +354,46 @@ def test_a_process_that_can_have_no_thread_keeps_the_events_and_tries_again(tmp_
         assert track(gauge, 499)
         assert gauge.flush(PATIENCE)
     assert numbers(stream) == list(range(500))
+
+
+def test_a_thread_that_could_not_be_started_is_tried_for_again_although_the_buffer_is_full(
+    tmp_path: Path,
+) -> None:
+    stream = MemoryStream()
+    with sending(stream, tmp_path, buffer_events=100) as gauge:
+        with patch("threading.Thread.start", side_effect=RuntimeError("can't start new thread")):
+            assert [track(gauge, number) for number in range(101)] == [True] * 100 + [False]
+        assert not track(gauge, 101)
+        assert gauge.flush(PATIENCE)
+    assert numbers(stream) == list(range(100))
+
+
+def test_a_host_without_file_descriptors_is_no_reason_to_give_up_sending(tmp_path: Path) -> None:
+    stream = MemoryStream()
+    with (
+        patch.object(sender, "LOOK_SECONDS", 0.01),
+        patch.object(sender.Sender, "_make_loop", side_effect=OSError(24, "Too many open files")),
+        sending(stream, tmp_path) as gauge,
+    ):
+        track(gauge, 1)
+        until(lambda: gauge.status()["troubles"].get("sender_failed", 0) >= 2)
+        with patch.object(sender.Sender, "_make_loop", _MAKE_LOOP):
+            assert gauge.flush(PATIENCE)
+    assert numbers(stream) == [1]
+
+
+_MAKE_LOOP = sender.Sender._make_loop
+
+
+def test_a_host_that_ends_without_file_descriptors_ends(tmp_path: Path) -> None:
+    with (
+        patch.object(sender.Sender, "_make_loop", side_effect=OSError(24, "Too many open files")),
+        sending(MemoryStream(), tmp_path) as gauge,
+    ):
+        track(gauge, 1)
+        assert not gauge.close(0.1)
+        assert gauge.status()["dropped"] == {"undelivered": 1}
+    assert threads() == []
 
 
 def test_a_gauge_that_nobody_holds_any_more_sends_what_it_has_and_ends(tmp_path: Path) -> None:
@@ -418,6 +462,21 @@ def test_salts_are_destroyed_although_no_visitor_comes_any_more(tmp_path: Path) 
         delivery._salts._clock = lambda: later
         until(lambda: json.loads((tmp_path / "salts.json").read_text())["salts"] == {})
     assert arrived(stream).events[0].actor is not None
+
+
+def test_salts_are_destroyed_although_redis_is_away_for_days(tmp_path: Path) -> None:
+    stream = Failing()
+    visit = Pending("http.request", 1, "t", None, None, None, None, "server", {}, None, ("192.0.2.7", "x"))
+    with patch.object(sender, "ANNOUNCE_SECONDS", 0.02), sending(stream, tmp_path) as gauge:
+        stream.down = True
+        assert gauge.offer(visit._replace(occurred_at=time.time_ns() // 1_000))
+        until((tmp_path / "salts.json").exists)
+        later = time.time() + 3 * 86_400
+        delivery = gauge._outlet
+        assert isinstance(delivery, Delivery)
+        delivery._salts._clock = lambda: later
+        until(lambda: json.loads((tmp_path / "salts.json").read_text())["salts"] == {})
+        assert delivery._salts._salts == {}
 
 
 def test_salts_that_cannot_be_kept_are_told_and_visitors_are_counted_all_the_same(tmp_path: Path) -> None:

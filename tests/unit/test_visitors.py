@@ -75,6 +75,20 @@ def test_a_salt_is_destroyed_within_48_hours_after_its_day_began(path: Path) -> 
     assert salts._salts == {}
 
 
+def test_salts_of_processes_that_are_no_more_are_destroyed_by_one_without_visitors(path: Path) -> None:
+    clock = Clock()
+    DailySalts(path, clock).salt(at(0))
+    clock.now += 3 * DAY
+    waiting = DailySalts(path, clock)
+    assert not waiting.forget()
+    assert json.loads(path.read_text())["salts"] == {}
+
+
+def test_where_no_visitor_ever_came_forgetting_makes_no_file(path: Path) -> None:
+    assert not DailySalts(path, Clock()).forget()
+    assert list(path.parent.iterdir()) == []
+
+
 def test_a_process_that_makes_a_new_salt_destroys_the_old_ones_of_others(path: Path) -> None:
     DailySalts(path, Clock()).salt(at(0))
     DailySalts(path, Clock(NOON + 5 * DAY)).salt(at(5))

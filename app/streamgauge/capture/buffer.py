@@ -13,8 +13,8 @@ ENOUGH: Final = 500
 USUAL_SIZE: Final = 800
 
 REASONS: Final[tuple[DropReason, ...]] = (
-    "disabled", "closed", "sampled_out", "undeclared_event", "invalid_property", "invalid_identity", "buffer_full", "not_configured",
-    "unsendable", "undelivered",
+    "disabled", "closed", "sampled_out", "undeclared_event", "invalid_property", "invalid_identity", "too_many_tenants",
+    "buffer_full", "not_configured", "unsendable", "undelivered",
 )  # fmt: skip
 #: The ticket for every reason.
 DROPPED: Final[Mapping[DropReason, Ticket]] = {reason: Ticket(False, reason) for reason in REASONS}
@@ -34,7 +34,7 @@ class Buffer:
     )  # fmt: skip
 
     def __init__(self, most_events: int, most_bytes: int, wake: Callable[[], None]) -> None:
-        """`wake` is called, by whoever adds, when there is something to take, and again when there is `ENOUGH`."""
+        """`wake` is called, by whoever adds, when there is something to take, again when there is `ENOUGH`, and when it is full."""
         self._most_events = most_events
         self._most_bytes = most_bytes
         self._wake = wake
@@ -62,12 +62,17 @@ class Buffer:
             if self._closed:
                 return self.drop("closed")
             # An event of nobody's size must still get in when nothing else is there.
-            if self._events >= self._most_events or (self._events and self._bytes + size > self._most_bytes):
-                return self.drop("buffer_full")
-            self._events += 1
-            self._bytes += size
-            self._queue.append(pending)
-            waiting = len(self._queue)
+            full = self._events >= self._most_events or (
+                self._events and self._bytes + size > self._most_bytes
+            )
+            if not full:
+                self._events += 1
+                self._bytes += size
+                self._queue.append(pending)
+                waiting = len(self._queue)
+        if full:
+            self._wake()  # it may be full because nobody takes: the sender's thread could not be started until now
+            return self.drop("buffer_full")
         if waiting == 1 or not waiting % ENOUGH:
             self._wake()
         return ACCEPTED

@@ -1,11 +1,11 @@
 """Who the request at hand is about: what `track` inherits inside a request, and what the middleware asks after its response."""
 
 import inspect
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Container, Coroutine, Iterable, MutableMapping
 from contextvars import ContextVar
 from functools import cache
 from threading import get_ident
-from typing import Any, Literal, Protocol
+from typing import Any, Final, Literal, Protocol
 from uuid import UUID
 
 Identifier = str | int | UUID
@@ -13,6 +13,8 @@ Identifier = str | int | UUID
 Asked = Callable[[Any], Identifier | Awaitable[Identifier | None] | None]
 Known = str | Asked | None
 Fact = Literal["tenant", "actor", "session"]
+#: Events of one request that wait for what an async function knows; further ones go without it. A stream may last for hours.
+MOST_HELD: Final = 100
 
 
 class Troubled(Protocol):
@@ -27,10 +29,12 @@ class RequestContext:
 
     Asked too early - before the host's authentication - a function may know nobody yet; it is then asked again later. One that
     raises counts as knowing nobody, and is counted once a request as `tenant_failed`, `actor_failed` or `session_failed`.
-    What an async function knows is only known after `settle`.
+    What an async function knows is only known after `settle`: events that need it are held until then.
     """
 
-    __slots__ = ("_actor", "_asking", "_failed", "_gauge", "_request", "_scope", "_session", "_tenant")
+    __slots__ = (
+        "_actor", "_asking", "_failed", "_gauge", "_held", "_released", "_request", "_scope", "_session", "_tenant", "anonymous", "awaited",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -39,8 +43,9 @@ class RequestContext:
         tenant: Known = None,
         actor: Known = None,
         session: Known = None,
+        anonymous: bool = False,
     ) -> None:
-        """`scope` is the request's ASGI scope, which the host's code goes on filling."""
+        """`scope` is the request's ASGI scope, which the host's code goes on filling; nothing of an `anonymous` one is somebody's."""
         self._gauge = gauge
         self._scope = scope
         self._tenant = tenant
@@ -49,6 +54,11 @@ class RequestContext:
         self._request: Any = None
         self._failed: tuple[Fact, ...] = ()
         self._asking: int | None = None
+        self._held: list[Callable[[], object]] = []
+        self._released = False
+        self.anonymous = anonymous
+        #: What only an async function can tell, and was asked for.
+        self.awaited: tuple[Fact, ...] = ()
 
     def tenant(self) -> str | None:
         """Whose event it is, as far as known."""
@@ -78,7 +88,54 @@ class RequestContext:
             self._finish("tenant", tenant, waiting)
         if session is not None and not isinstance(session, str):
             self._finish("session", session, waiting)
-        return self._wait(waiting) if waiting else None
+        if waiting:
+            return self._wait(waiting)
+        self.release()
+        return None
+
+    def hold(self, event: Callable[[], object], missing: Container[Fact]) -> bool:
+        """Keep an event that lacks these until they are known, if they will be; whether it was kept. From any thread."""
+        if self._released or not any(fact in missing for fact in self.awaited):
+            return False
+        if len(self._held) >= MOST_HELD:
+            self._gauge.trouble("too_many_held")
+            return False
+        self._held.append(event)
+        if self._released:  # by another thread, just now
+            self.release()
+        return True
+
+    @property
+    def holding(self) -> bool:
+        """Whether events are held."""
+        return bool(self._held)
+
+    def give_up(self) -> None:
+        """The request ended in a way that leaves no time to wait for answers: what is held goes without them."""
+        if self._held:
+            self._gauge.trouble("not_settled")
+        self._tenant, self._actor, self._session = self.tenant(), self.actor(), self.session()
+        self.release()
+
+    def facts(self) -> tuple[str | None, str | None, str | None]:
+        """Tenant, actor and session, as far as known."""
+        if self._released:  # nobody is asked any more, which is quicker
+            return self._tenant, self._actor, self._session  # type: ignore[return-value]  # `settle` left texts alone
+        return self.tenant(), self.actor(), self.session()
+
+    def release(self) -> None:
+        """Nothing more will be known: let go of the events that were held, within this context."""
+        self._released = True
+        if not self._held:
+            return
+        token = current.set(self)
+        try:
+            while self._held:
+                self._held.pop(0)()
+        except IndexError:  # another thread took the last one
+            return
+        finally:
+            current.reset(token)
 
     def _finish(self, fact: Fact, asked: Asked, waiting: list[tuple[Fact, Awaitable[object]]]) -> None:
         try:
@@ -93,11 +150,14 @@ class RequestContext:
             self._fail(fact)
 
     async def _wait(self, waiting: Iterable[tuple[Fact, Awaitable[object]]]) -> None:
-        for fact, answer in waiting:
-            try:
-                self._keep(fact, _text(await answer))
-            except Exception:  # noqa: BLE001 - as above
-                self._fail(fact)
+        try:
+            for fact, answer in waiting:
+                try:
+                    self._keep(fact, _text(await answer))
+                except Exception:  # noqa: BLE001 - as above
+                    self._fail(fact)
+        finally:
+            self.release()
 
     def _ask(self, fact: Fact, asked: Asked) -> str | None:
         # A function that tracks an event of its own would be asked for that event's actor, and so on.
@@ -109,6 +169,8 @@ class RequestContext:
             if inspect.isawaitable(answer):
                 if inspect.iscoroutine(answer):
                     answer.close()  # it has not begun, and `settle` will ask again
+                if fact not in self.awaited:
+                    self.awaited += (fact,)
                 return None
             known = _text(answer)
             if known is not None:

@@ -1,6 +1,7 @@
 """From an accepted event to the stream, in one process: the buffer, and the sender that empties it."""
 
 import threading
+import time
 import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -9,11 +10,11 @@ from streamgauge.capture import exits, forks
 from streamgauge.capture.bell import Bell
 from streamgauge.capture.buffer import Buffer
 from streamgauge.capture.destination import Destination
-from streamgauge.capture.host_keys import HostKeys
+from streamgauge.capture.host_keys import MOST_TENANTS, HostKeys
 from streamgauge.capture.outbox import Outbox
 from streamgauge.capture.pending import DropReason, Pending, Ticket
 from streamgauge.capture.pseudonymiser import Pseudonymiser
-from streamgauge.capture.sender import Sender
+from streamgauge.capture.sender import LAST_WORDS, Sender
 from streamgauge.capture.troubles import Troubles
 from streamgauge.capture.visitors import FILE, DailySalts, Visitors
 from streamgauge.settings import Settings
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 #: How long what is left of a gauge that nobody holds any more may be sent, in seconds.
 FORGOTTEN_SECONDS: Final = 2.0
+#: Nobody is told of these: a disabled gauge has no thread and no connection, and a closed one no more.
+UNTOLD: Final[frozenset[DropReason]] = frozenset({"disabled", "closed"})
 #: How much longer than asked `close` waits for a thread that should have ended by itself, in seconds.
 GRACE: Final = 0.25
 
@@ -31,7 +34,7 @@ _inherited: list[object] = []
 
 
 class Outlet(Protocol):
-    """Where a gauge's events go: to a stream, or into a test's record. Nothing here raises or waits but `flush` and `close`."""
+    """Where a gauge's events go: to a stream, or into a test's record. Nothing here raises or waits but `flush`, `sign_off` and `close`."""
 
     @property
     def troubles(self) -> Troubles:
@@ -46,6 +49,9 @@ class Outlet(Protocol):
     def flush(self, seconds: float, /) -> bool:
         """Wait until everything taken so far is sent, or given up; whether it was sent."""
 
+    def sign_off(self, seconds: float, /) -> bool:
+        """Send what waits, tell what was dropped and end the lanes, within so many seconds; go on with new ones. Whether it was done."""
+
     def close(self, seconds: float, /) -> bool:
         """Send what is left within so many seconds, give up the rest, and take nothing more; whether nothing was given up."""
 
@@ -54,7 +60,7 @@ class Outlet(Protocol):
 
 
 class Delivery:
-    """An outlet into the streams. Starts its thread with the first accepted event, in each process anew."""
+    """An outlet into the streams. Starts its thread with the first event, taken or dropped, in each process anew."""
 
     def __init__(
         self,
@@ -82,7 +88,7 @@ class Delivery:
         self._started = False
         self._destination = Destination(settings, self._undisturbed, self._open_stream)
         self._salts = DailySalts(settings.keyring.with_name(FILE))
-        pseudonymiser = Pseudonymiser(HostKeys(settings), Visitors(self._salts), self.troubles)
+        pseudonymiser = Pseudonymiser(HostKeys(settings, MOST_TENANTS), Visitors(self._salts), self.troubles)
         outbox = Outbox(self._buffer, self._destination, pseudonymiser, self.troubles, settings.shards)
         self._sender = Sender(
             self._buffer, self._bell, self._destination, outbox, self.troubles, self._undisturbed, settings.flush_milliseconds / 1000
@@ -93,12 +99,23 @@ class Delivery:
 
     def drop(self, reason: DropReason, /) -> Ticket:
         """See `Outlet.drop`."""
-        return self._buffer.drop(reason)
+        ticket = self._buffer.drop(reason)
+        if not self._started and reason not in UNTOLD:
+            self._start()
+        return ticket
 
     def flush(self, seconds: float, /) -> bool:
         """See `Outlet.flush`."""
         self._sender.hurry()
         return self._buffer.wait_until_settled(seconds)
+
+    def sign_off(self, seconds: float, /) -> bool:
+        """See `Outlet.sign_off`."""
+        until = time.monotonic() + seconds
+        sent = self.flush(seconds * (1 - LAST_WORDS))
+        if not self._started or self._buffer.closed:  # there is nothing to tell, or it has been told
+            return sent
+        return self._sender.sign_off(until - time.monotonic()) and sent
 
     def close(self, seconds: float, /) -> bool:
         """See `Outlet.close`."""
@@ -130,6 +147,9 @@ class Delivery:
 
     def _wake(self) -> None:
         self._bell.ring()
+        self._start()
+
+    def _start(self) -> None:
         # One thread starts the sender's; another one that comes meanwhile need not wait for that.
         if self._started or not self._starting.acquire(blocking=False):
             return

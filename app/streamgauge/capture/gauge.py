@@ -4,15 +4,15 @@ import os
 import time
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from streamgauge.capture.context import Known, current
+from streamgauge.capture.context import Fact, Known, current
 from streamgauge.capture.delivery import Delivery, Outlet
 from streamgauge.capture.idempotency import LONGEST_KEY
 from streamgauge.capture.identity import LONGEST_IDENTIFIER, LONGEST_TENANT, Identifier, Identity, text_of
 from streamgauge.capture.moment import microseconds
-from streamgauge.capture.pending import DropReason, Pending, Ticket
+from streamgauge.capture.pending import ACCEPTED, DropReason, Pending, Ticket
 from streamgauge.capture.properties import InvalidPropertyError, Vocabulary, is_storable
 from streamgauge.capture.sampling import Sample
 from streamgauge.catalogue import load_catalogue
@@ -36,7 +36,7 @@ class Streamgauge:
     """Takes events from a host application and sends them from a thread of its own.
 
     Nothing here blocks, and nothing raises but the constructor and `instrument`, `router` and `lifespan`, which are called while an
-    application is put together. `flush` and `close` wait, as long as they are told. Make one and keep it; it may be made before a
+    application is put together. `flush`, `sign_off` and `close` wait, as long as they are told. Make one and keep it; it may be made before a
     server forks its workers, and used before, after and without an event loop, from every thread.
     """
 
@@ -55,7 +55,10 @@ class Streamgauge:
         Args:
             settings: those of the environment when left out.
             actor, tenant, session: of every event, unless a call says otherwise: constants, or functions of a
-                `starlette.requests.Request`, which the middleware asks. Without a tenant it is the settings'.
+                `starlette.requests.Request`, which the middleware asks. Without a tenant it is the settings'. Async functions can
+                only be asked once the response is done: an event that is tracked before, and lacks what they know, waits until
+                then (100 of a request; more go without, as the trouble `too_many_held`), and what its ticket calls accepted may
+                still be dropped, and counted, then. Plain functions are asked at once.
             event_types: the application's own, beside those of the settings' catalogue.
             outlet: where events go instead of to Redis; see `streamgauge.testing`.
 
@@ -129,8 +132,12 @@ class Streamgauge:
         occurred_at: datetime | int | None = None,
         tenant: str | None = None,
         source: Source = "server",
+        visitor: tuple[str, str] | None = None,
     ) -> Ticket:
-        """As `track`, with the properties as a dictionary, which becomes ours: do not change it afterwards."""
+        """As `track`, with the properties as a dictionary, which becomes ours: do not change it afterwards.
+
+        A `visitor` is an address and a user agent, which make a pseudonym of today for somebody without an actor.
+        """
         try:
             if not self.enabled:
                 return self._outlet.drop("disabled")
@@ -150,16 +157,36 @@ class Streamgauge:
                     actor = context.actor()
                 if session is None:
                     session = context.session()
-            now = time.time_ns() // 1000
+            at = time.time_ns() // 1000 if occurred_at is None else microseconds(occurred_at)
+            if context is not None and context.awaited:
+                later = partial(
+                    self.record,
+                    name,
+                    kept,
+                    actor,
+                    session,
+                    group,
+                    idempotency_key,
+                    at,
+                    tenant,
+                    source,
+                    visitor,
+                )
+                if context.hold(later, _missing(tenant, actor, session)):
+                    return ACCEPTED
+            if actor is None:
+                actor = self._actor
+            elif type(actor) is not str:
+                actor = text_of(actor)
             return self._take(
                 # NamedTuple's own constructor takes as long as the rest of this.
                 tuple.__new__(
                     Pending,
                     (
                         name,
-                        now if occurred_at is None else microseconds(occurred_at),
+                        at,
                         self._tenant if tenant is None else tenant if type(tenant) is str else "",
-                        self._actor if actor is None else actor if type(actor) is str else text_of(actor),
+                        actor,
                         self._session
                         if session is None
                         else session
@@ -170,7 +197,7 @@ class Streamgauge:
                         source,
                         kept,
                         idempotency_key,
-                        None,
+                        visitor if actor is None else None,
                         size,
                     ),
                 )
@@ -227,11 +254,11 @@ class Streamgauge:
         return self._outlet.drop(reason)
 
     def _strip(self, name: str, undeclared: Iterable[str]) -> None:
-        for each in undeclared:
-            self._troubles.stripped.add(f"{name}.{each:.{LONGEST_SHOWN}}")
-        self._troubles.note(
-            "undeclared_property", f"{name}: {', '.join(undeclared)} not declared, and dropped"
-        )
+        # Given in a dictionary, a name may be anything.
+        names = [str(each)[:LONGEST_SHOWN] for each in undeclared]
+        for each in names:
+            self._troubles.stripped.add(f"{name}.{each}")
+        self._troubles.note("undeclared_property", f"{name}: {', '.join(names)} not declared, and dropped")
 
     def status(self) -> dict[str, Any]:
         """How it goes, of one moment.
@@ -255,6 +282,14 @@ class Streamgauge:
         """
         return self._outlet.flush(timeout)
 
+    def sign_off(self, timeout: float = CLOSE_SECONDS) -> bool:
+        """Send what waits, tell what was dropped, and say that no more will come from here; within so many seconds. Whether it was done.
+
+        For when the process may be about to end, and cannot be told so later. If it goes on, so does the gauge: its next event
+        begins anew. The lifespan of an instrumented application does this. Not for an event loop's thread.
+        """
+        return self._outlet.sign_off(timeout)
+
     def close(self, timeout: float = CLOSE_SECONDS) -> bool:
         """Send what is left, say goodbye, and accept nothing more; within so many seconds. Whether all that was left was sent.
 
@@ -265,6 +300,7 @@ class Streamgauge:
     def redirect(self, outlet: Outlet) -> Outlet:
         """Let events go elsewhere from now on; returns where they went until now. For tests: see `streamgauge.testing`."""
         before, self._outlet = self._outlet, outlet
+        self._troubles = outlet.troubles
         return before
 
     def __enter__(self) -> Self:
@@ -307,7 +343,12 @@ class Streamgauge:
         return router(self, accept, prefix)
 
     def lifespan(self, user_lifespan: "Lifespan | None" = None) -> "Lifespan":
-        """A lifespan around the application's own that flushes at the end. See `streamgauge.integrations.fastapi.lifespan`."""
+        """A lifespan around the application's own that signs off at the end. See `streamgauge.integrations.fastapi.lifespan`."""
         from streamgauge.integrations.fastapi import lifespan
 
         return lifespan(self, user_lifespan)
+
+
+def _missing(tenant: object, actor: object, session: object) -> list[Fact]:
+    facts: tuple[tuple[Fact, object], ...] = (("tenant", tenant), ("actor", actor), ("session", session))
+    return [fact for fact, known in facts if known is None]

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Final, Protocol
 
-from streamgauge.capture.agents import MOST_BYTES, agent
+from streamgauge.capture.client import agent_of, visitor_of
 from streamgauge.capture.context import Known, RequestContext, current
 from streamgauge.capture.exchange import App, Exchange, Message, Receive, Scope, Send
 from streamgauge.capture.paths import DEFAULT_ANONYMOUS, DEFAULT_EXCLUDE, path_set
@@ -29,7 +29,7 @@ from streamgauge.domains.web.declarations import (
 from streamgauge.event import Value
 from streamgauge.settings import Settings
 
-FLUSH_SECONDS: Final = 2.0
+SIGN_OFF_SECONDS: Final = 2.0
 
 _MARK = "streamgauge.gauges"  # in the scope: the gauges that count this request
 _METHODS = frozenset(
@@ -61,7 +61,7 @@ class Gauge(Protocol):
     def settings(self) -> Settings: ...
     def offer(self, pending: Pending, /) -> object: ...
     def trouble(self, what: str, /) -> None: ...
-    def flush(self, timeout: float, /) -> object: ...
+    def sign_off(self, timeout: float, /) -> object: ...
 
 
 class StreamgaugeMiddleware:
@@ -71,6 +71,7 @@ class StreamgaugeMiddleware:
     of both bodies: of the request's what the application read, of the response's what left it (none for HEAD). It is made when the
     application is done with the request, background tasks included. An exception that the application lets out counts as status
     500, unless a response had begun, and `error.type` names its class; a request given up before its response counts as 499.
+    Requests that bring events of the host's pages (`Streamgauge.router`) are not counted themselves.
     """
 
     def __init__(
@@ -102,6 +103,7 @@ class StreamgaugeMiddleware:
         """
         self.app = app
         self.gauge = gauge
+        self._alone = (gauge,)
         self._exclude = path_set(exclude, "exclude")
         self._anonymous = path_set(anonymous_paths, "anonymous_paths")
         known = gauge.identity
@@ -113,8 +115,10 @@ class StreamgaugeMiddleware:
         # Without functions every request is told the same.
         self._constants = (
             RequestContext(gauge, {}, self._tenant, self._actor, self._session),
-            RequestContext(gauge, {}, self._tenant),
+            RequestContext(gauge, {}, self._tenant, anonymous=True),
         )
+        for each in self._constants:
+            each.release()
         self._device = device
         self._clock = clock
         self._timer = timer
@@ -123,21 +127,25 @@ class StreamgaugeMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
         if not self.gauge.enabled or scope["type"] != "http":
-            watched = self._flushing(send) if self.gauge.enabled and scope["type"] == "lifespan" else send
+            watched = self._signing_off(send) if self.gauge.enabled and scope["type"] == "lifespan" else send
             await self.app(scope, receive, watched)
             return
-        counting = scope.get(_MARK, ())
-        if self.gauge in counting:
+        counting = scope.get(_MARK)
+        if counting is None:
+            scope[_MARK] = self._alone
+        elif self.gauge in counting:
             await self.app(scope, receive, send)
             return
-        scope[_MARK] = (*counting, self.gauge)
+        else:
+            scope[_MARK] = (*counting, self.gauge)
         try:
             # As they are now: mounts and the host's middleware change them.
             method, path, root_path = scope["method"], scope["path"], scope.get("root_path", "")
             if root_path:
                 path = within(path, root_path) or "/"
             excluded, anonymous = self._exclude(path, method), self._anonymous(path, method)
-            scope.setdefault("state", {})  # `request.state`, also where the server brings none
+            if "state" not in scope:
+                scope["state"] = {}  # `request.state`, also where the server brings none
             context = self._context(scope, anonymous) if self._asks else self._constants[anonymous]
             at, exchange = self._clock(), Exchange(receive, send, self._timer)
         except Exception:  # noqa: BLE001 - whatever is wrong with us, the host must not notice
@@ -160,9 +168,16 @@ class StreamgaugeMiddleware:
             except ValueError:  # closed by the garbage collector, in another context than it began in
                 pass
             try:
-                if self._asks and not excluded:
+                if self._asks:
                     exchange.end()  # our questions are no part of the response
-                    await _settle(context, failure)
+                    if excluded and not context.holding:
+                        pass  # nobody needs to know
+                    elif failure is None or isinstance(failure, Exception):
+                        waiting = context.settle()
+                        if waiting is not None:
+                            await waiting
+                    else:  # the task is to end: nothing more may be waited for
+                        context.give_up()
             finally:
                 if not excluded:
                     self._count(scope, exchange, context, failure, at, method, root_path, anonymous)
@@ -170,7 +185,7 @@ class StreamgaugeMiddleware:
 
     def _context(self, scope: Scope, anonymous: bool) -> RequestContext:
         if anonymous:
-            return RequestContext(self.gauge, scope, self._tenant)
+            return RequestContext(self.gauge, scope, self._tenant, anonymous=True)
         return RequestContext(self.gauge, scope, self._tenant, self._actor, self._session)
 
     def _count(
@@ -187,25 +202,23 @@ class StreamgaugeMiddleware:
         try:
             ended = exchange.ended or self._timer()
             status = exchange.status or exchange.unanswered(failure)
+            route = self._templates.of(scope, status, root_path)
+            if route is None:
+                return
             headers = dict(scope["headers"])
-            said = agent(headers.get(b"user-agent", b"")[:MOST_BYTES])
-            actor = session = visitor = None
-            if not said.bot:
-                actor, session = context.actor(), context.session()
-                if actor is None and not anonymous:
-                    client = scope.get("client")
-                    # Unless they ask not to be known: Global Privacy Control, Do Not Track.
-                    if (
-                        client
-                        and client[0]
-                        and headers.get(b"sec-gpc") != b"1"
-                        and headers.get(b"dnt") != b"1"
-                    ):
-                        visitor = (client[0], said.text)
+            said = agent_of(headers)
+            tenant, actor, session = context.facts()
+            visitor = None
+            if said.bot:
+                actor = session = None
+            elif actor is None and not anonymous:
+                visitor = visitor_of(scope, headers, said)
             properties: dict[str, Value] = {
-                ROUTE: self._templates.of(scope, status, root_path),
+                ROUTE: route,
                 METHOD: method if method in _METHODS else "_OTHER",
-                STATUS: int(status),  # it may be a member of http.HTTPStatus
+                STATUS: status
+                if type(status) is int
+                else int(status),  # it may be a member of http.HTTPStatus
                 DURATION: (ended - exchange.began) // 1000,
                 BYTES: exchange.sent if method != "HEAD" else 0,
                 REQUEST_BYTES: exchange.received,
@@ -220,7 +233,7 @@ class StreamgaugeMiddleware:
                     (
                         _BOT_NAME if said.bot else _NAME,
                         at // 1000,
-                        context.tenant() or self._default_tenant,
+                        tenant or self._default_tenant,
                         actor,
                         session,
                         None,
@@ -236,15 +249,15 @@ class StreamgaugeMiddleware:
         except Exception:  # noqa: BLE001 - as above
             self.gauge.trouble("middleware_failed")
 
-    def _flushing(self, send: Send) -> Send:
-        """The lifespan's `send`, which sends what is waiting before it lets the server know that all is done."""
+    def _signing_off(self, send: Send) -> Send:
+        """The lifespan's `send`, which lets the gauge sign off before the server knows that all is done."""
 
-        async def flush_first(message: Message) -> None:
+        async def sign_off_first(message: Message) -> None:
             if message["type"] in _ENDS:
-                await flush_before_end(self.gauge)
+                await sign_off_before_end(self.gauge)
             await send(message)
 
-        return flush_first
+        return sign_off_first
 
 
 def _plain(known: Known) -> Known:
@@ -252,19 +265,15 @@ def _plain(known: Known) -> Known:
     return str.__str__(known) if isinstance(known, str) else known
 
 
-async def _settle(context: RequestContext, failure: BaseException | None) -> None:
-    # Else the task is to end: nothing more may be waited for.
-    if failure is None or isinstance(failure, Exception):
-        waiting = context.settle()
-        if waiting is not None:
-            await waiting
+async def sign_off_before_end(gauge: Gauge) -> None:
+    """Let the gauge sign off, for at most about two seconds, without holding up the event loop. Never raises.
 
-
-async def flush_before_end(gauge: Gauge) -> None:
-    """Send what is waiting, for at most about two seconds, without holding up the event loop. Never raises."""
+    Servers end by the signal they were sent once the lifespan is over, and nothing that was left for the interpreter's end runs. But
+    another application of the process may go on, so the gauge is not closed.
+    """
     try:
         # In a thread: what is waiting may have to wait for Redis, and the host's loop has work.
-        flushed = asyncio.get_running_loop().run_in_executor(None, gauge.flush, FLUSH_SECONDS)
-        await asyncio.wait_for(flushed, FLUSH_SECONDS + 0.5)
+        done = asyncio.get_running_loop().run_in_executor(None, gauge.sign_off, SIGN_OFF_SECONDS)
+        await asyncio.wait_for(done, SIGN_OFF_SECONDS + 0.5)
     except Exception:  # noqa: BLE001 - as above; also a loop that is not asyncio's
-        gauge.trouble("flush_failed")
+        gauge.trouble("sign_off_failed")

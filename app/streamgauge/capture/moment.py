@@ -17,7 +17,7 @@ def microseconds(moment: object) -> int:
     Raises InvalidPropertyError for anything else, and for what is not between 1970 and 2100.
     """
     if isinstance(moment, datetime):
-        if moment.tzinfo is None:
+        if moment.utcoffset() is None:
             raise InvalidPropertyError(
                 "'occurred_at' has no time zone: which hour it means is anybody's guess"
             )

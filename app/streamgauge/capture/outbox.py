@@ -73,8 +73,17 @@ class Outbox:
     def fill(self, pending: Sequence[Pending]) -> None:
         """Make events, group them by shard, and freeze and number each group. What cannot be sent is given up."""
         events, size = len(pending), sum(each.size or size_of(each) for each in pending)
+        made: list[tuple[Event, int]] = []
         try:
-            for parcel in self._packed(pending):
+            for raw, event in zip(pending, self._pseudonymiser.events(pending), strict=True):
+                weight = raw.size or size_of(raw)
+                if isinstance(event, Event):
+                    made.append((event, weight))
+                else:
+                    self._buffer.give_up(event, 1, weight)
+                    events -= 1
+                    size -= weight
+            for parcel in self._packed(made):
                 self._parcels.append(parcel)
                 events -= parcel.batch.n
                 size -= parcel.size
@@ -141,12 +150,11 @@ class Outbox:
         self._parcels.remove(parcel)
         self._buffer.settle(parcel.batch.n, parcel.size)
 
-    def _packed(self, pending: Sequence[Pending]) -> Iterator[Parcel]:
+    def _packed(self, made: Sequence[tuple[Event, int]]) -> Iterator[Parcel]:
         shards: dict[int, list[tuple[Event, int]]] = {}
-        for raw, event in zip(pending, self._pseudonymiser.events(pending), strict=True):
-            if event is not None:
-                shard = shard_of(event.actor, event.session, event.key, self._producer, self._shards)
-                shards.setdefault(shard, []).append((event, raw.size or size_of(raw)))
+        for event, size in made:
+            shard = shard_of(event.actor, event.session, event.key, self._producer, self._shards)
+            shards.setdefault(shard, []).append((event, size))
         for shard, group in shards.items():
             lane = self._publisher.lane(shard)
             for payload, part in self._frames(group):

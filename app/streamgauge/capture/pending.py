@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 
 from streamgauge.event import Source, Value
 
-#: Why an event was not taken, or was given up before it was sent. Every one of them is counted and announced.
+#: Why an event was not taken, or was given up before it was sent. Every one of them is counted, and announced unless `disabled`.
 DropReason = Literal[
     "disabled",  # STREAMGAUGE_ENABLED is false
     "closed",  # the gauge was closed
@@ -14,6 +14,7 @@ DropReason = Literal[
     "undeclared_event",  # no event type of that name
     "invalid_property",  # a declared property of another type, too large, or a text that cannot be stored
     "invalid_identity",  # tenant, actor, session or group is not a text of a usable length
+    "too_many_tenants",  # its tenant is new, and the keyring holds as many as events may bring it to
     "buffer_full",  # STREAMGAUGE_BUFFER_EVENTS or STREAMGAUGE_BUFFER_BYTES are waiting
     "not_configured",  # no address of Redis is known
     "unsendable",  # its frame could not be made: a defect

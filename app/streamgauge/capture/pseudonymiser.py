@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final, Protocol
 
-from streamgauge.capture.pending import Pending
+from streamgauge.capture.host_keys import TooManyTenantsError
+from streamgauge.capture.pending import DropReason, Pending
 from streamgauge.capture.pseudonyms import TenantKeys
 from streamgauge.capture.troubles import Troubles
 from streamgauge.capture.visitors import Visitors
@@ -18,7 +19,7 @@ class Keys(Protocol):
     """Where a tenant's keys come from: the keyring."""
 
     def tenant(self, name: str, /) -> TenantKeys:
-        """Raises SettingsError when there are none to be had."""
+        """Raises SettingsError when there are none to be had, TooManyTenantsError when none may be made."""
 
 
 class Pseudonymiser:
@@ -35,20 +36,23 @@ class Pseudonymiser:
         self._actor = lru_cache(MOST_REMEMBERED)(self._make_actor)
         self._session = lru_cache(MOST_REMEMBERED)(self._make_session)
 
-    def events(self, pending: Sequence[Pending]) -> list[Event | None]:
-        """The events in their order; None for one that cannot be made, which is counted as a trouble."""
-        made: list[Event | None] = []
-        failing: set[str] = set()  # whose file need not be read again for every event
+    def events(self, pending: Sequence[Pending]) -> list[Event | DropReason]:
+        """The events in their order; of one that cannot be made why not, which is counted as a trouble too."""
+        made: list[Event | DropReason] = []
+        failing: dict[str, DropReason] = {}  # whose file need not be read again for every event
         for each in pending:
             try:
-                made.append(None if each.tenant in failing else self.event(each))
+                made.append(failing.get(each.tenant) or self.event(each))
+                continue
+            except TooManyTenantsError as error:
+                failing[each.tenant] = "too_many_tenants"
+                self._troubles.meet("too_many_tenants", str(error))
             except SettingsError as error:
-                failing.add(each.tenant)
-                made.append(None)
+                failing[each.tenant] = "unsendable"
                 self._troubles.meet("keyring_failed", str(error))
             except Exception:  # noqa: BLE001 - one event that is wrong in a way we did not think of
-                made.append(None)
                 self._troubles.meet("unsendable")
+            made.append(failing.get(each.tenant, "unsendable"))
         return made
 
     def forget(self) -> None:

@@ -92,6 +92,10 @@ class Keyring:
             self._known[name] = _parse(name, found, self.path) if found is not None else self._make(name)
         return self._known[name]
 
+    def names(self) -> frozenset[str]:
+        """The tenants that have keys in the file. Raises SettingsError as `tenant` does."""
+        return frozenset(self._read())
+
     def rotate(self, name: str) -> TenantKeys:
         """Give a tenant a new pseudonym key, under the next version. Its actors are new ones from then on.
 
@@ -176,7 +180,8 @@ class Keyring:
             os.close(lock)
 
     def _unusable(self, doing: str, error: OSError) -> SettingsError:
-        missing = "" if self.path.parent.is_dir() else f": the folder {self.path.parent} does not exist"
+        absent = isinstance(error, FileNotFoundError) and not self.path.parent.is_dir()
+        missing = f": the folder {self.path.parent} does not exist" if absent else ""
         return SettingsError(
             f"the keyring {self.path} cannot be {doing} ({error.strerror}){missing}; make it so, or set STREAMGAUGE_KEYRING"
         )

@@ -12,6 +12,8 @@ from streamgauge.domains.web.routes import UNMATCHED
 
 #: What a mounted application without routes of its own answers for: a folder of files, or any ASGI application.
 ANYTHING: Final = "/{path:path}"
+#: True as an attribute of an endpoint: its requests are not counted.
+UNCOUNTED: Final = "streamgauge_uncounted"
 _MOST_ROUTES, _MOST_DEPTH, _MOST_KEPT = 20_000, 20, 64
 _REDIRECTS = frozenset({307, 308})
 
@@ -61,16 +63,16 @@ class RouteTree:
             served = next((leaf for leaf in self._opaque if leaf.serves(path)), None)
         return served.template if served else None
 
-    def find(self, path: str, method: str) -> str | None:
-        """The template of the first route that serves the path, if possible with the method."""
+    def find(self, path: str, method: str) -> Leaf | None:
+        """The first route that serves the path, if possible with the method."""
         if len(self._routes) != self._count:
             self._grow()
         other = None
         for leaf in self._order:
             if leaf.serves(path):
                 if leaf.methods is None or method in leaf.methods:
-                    return leaf.template
-                other = other or leaf.template
+                    return leaf
+                other = other or leaf
         return other
 
     def _grow(self) -> None:
@@ -116,14 +118,16 @@ class RouteTemplates:
         self._app = app
         self._trees: dict[int, tuple[object, RouteTree]] = {}
 
-    def of(self, scope: Mapping[str, Any], status: int, root_path: str) -> str:
-        """The template of an answered request, `__unmatched__` when no route took it.
+    def of(self, scope: Mapping[str, Any], status: int, root_path: str) -> str | None:
+        """The template of an answered request, `__unmatched__` when no route took it; None when its route is `UNCOUNTED`.
 
         Args:
             scope: as the application left it.
             status: of the response: a redirect to a path with or without its last slash belongs to the route it leads to.
             root_path: the scope's before the application.
         """
+        if getattr(scope.get("endpoint"), UNCOUNTED, None) is True:
+            return None
         if "app_root_path" not in scope:  # else there was a mount
             route = scope.get("route")
             if route is not None:
@@ -133,21 +137,21 @@ class RouteTemplates:
                 path: object = getattr(chosen, "path", None)
                 if isinstance(path, str) and path:
                     return path if type(path) is str else str.__str__(path)
-        return self._search(scope, status, root_path) or UNMATCHED
+        return self._search(scope, status, root_path)
 
     def _search(self, scope: Mapping[str, Any], status: int, root_path: str) -> str | None:
         router = scope.get("router")
         if router is None:
             # Nothing was routed, or in a copy of the scope that a middleware made.
             tree = self._tree(self._app)
-            return tree.find(within(scope["path"], root_path), scope["method"]) if tree else None
+            return _template(tree.find(within(scope["path"], root_path), scope["method"]) if tree else None)
         path = within(scope["path"], scope.get("app_root_path", scope.get("root_path", "")))
         tree, endpoint = self._tree(router), scope.get("endpoint")
         found = tree.of_endpoint(endpoint, path) if tree and endpoint is not None else None
         if found is None and tree and status in _REDIRECTS:
             toggled = path.rstrip("/") if path.endswith("/") else path + "/"
-            return tree.find(toggled, scope["method"])
-        return found or _frontend(scope, path)
+            return _template(tree.find(toggled, scope["method"]))
+        return found or _frontend(scope, path) or UNMATCHED
 
     def _tree(self, app: object) -> RouteTree | None:
         kept = self._trees.get(id(app))
@@ -159,6 +163,12 @@ class RouteTemplates:
                 self._trees.clear()
             kept = self._trees[id(app)] = (app, RouteTree(routes))
         return kept[1]
+
+
+def _template(leaf: Leaf | None) -> str | None:
+    if leaf is None:
+        return UNMATCHED
+    return None if getattr(leaf.endpoint, UNCOUNTED, None) is True else leaf.template
 
 
 def within(path: str, root_path: str) -> str:

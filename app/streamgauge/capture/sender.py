@@ -8,6 +8,7 @@ import socket
 import sys
 import threading
 import time
+from concurrent.futures import Future
 from typing import Any, Final
 
 from streamgauge.capture.bell import Bell
@@ -26,6 +27,8 @@ MOST_BYTES: Final = 8 * 1024 * 1024
 LOOK_SECONDS: Final = 1.0
 #: The share of the time for closing that is kept for the last announcement.
 LAST_WORDS: Final = 0.2
+#: How often ending the lanes is tried while somebody waits for it, in seconds.
+AGAIN_SECONDS: Final = 0.1
 
 
 class Sender:
@@ -57,6 +60,8 @@ class Sender:
         self._last_words = 0.0
         self._hurry = False
         self._announced = time.monotonic()
+        #: Who waits until the lanes are ended.
+        self._leaving: list[Future[bool]] = []
 
     def start(self) -> None:
         """Start the thread. Raises RuntimeError when the process can have no more threads."""
@@ -82,6 +87,21 @@ class Sender:
             except RuntimeError:  # it ended meanwhile
                 return
 
+    def sign_off(self, seconds: float) -> bool:
+        """Tell what was dropped, and end the lanes, as soon as nothing is under way; whether that was done in so many seconds.
+
+        Sending goes on: the next event opens new lanes.
+        """
+        done: Future[bool] = Future()
+        self._leaving.append(done)
+        self.hurry()
+        try:
+            return done.result(max(seconds, 0.0))
+        except TimeoutError:
+            return False
+        finally:
+            self._leaving.remove(done)
+
     def join(self, seconds: float) -> bool:
         """Wait for the thread's end at most so long; whether it has ended, or never began."""
         if self._thread is None or self._thread is threading.current_thread():
@@ -104,25 +124,37 @@ class Sender:
                 return
 
     def _run(self) -> None:
-        with asyncio.Runner(loop_factory=self._make_loop) as runner:
-            self._loop = runner.get_loop()
-            while self._deadline is None:
-                try:
-                    self._wait()
-                    runner.run(self._round())
-                except Exception:  # noqa: BLE001 - a defect must not end the sending
-                    self._troubles.meet("sender_failed")
-                    self._bell.wait(LOOK_SECONDS)
+        ended = False
+        while not ended:
             try:
-                runner.run(self._finish(self._deadline))
-            except Exception:  # noqa: BLE001 - as above
+                with asyncio.Runner(loop_factory=self._make_loop) as runner:
+                    self._loop = runner.get_loop()
+                    self._send(runner)
+                ended = True
+            except OSError:  # a loop needs file descriptors, and the host may have used up all of them
                 self._troubles.meet("sender_failed")
+                ended = self._deadline is not None
+                self._bell.wait(0 if ended else LOOK_SECONDS)
         self._buffer.abandon()
+
+    def _send(self, runner: asyncio.Runner) -> None:
+        while self._deadline is None:
+            try:
+                self._wait()
+                runner.run(self._round())
+            except Exception:  # noqa: BLE001 - a defect must not end the sending
+                self._troubles.meet("sender_failed")
+                self._bell.wait(LOOK_SECONDS)
+        try:
+            runner.run(self._finish(self._deadline))
+        except Exception:  # noqa: BLE001 - as above
+            self._troubles.meet("sender_failed")
 
     def _wait(self) -> None:
         """For an event, the next announcement or the end; behind an event, for others."""
         if not self._buffer.untaken:
-            self._bell.wait(max(self._announced + ANNOUNCE_SECONDS - time.monotonic(), 0.0))
+            due = self._announced + ANNOUNCE_SECONDS - time.monotonic()
+            self._bell.wait(min(due, AGAIN_SECONDS) if self._leaving else due)
         # It may still ring for events that were taken meanwhile. Silence it first, and look then: nothing is missed so.
         self._bell.wait(0)
         if self._deadline is None and not self._hurry and 0 < self._buffer.untaken < ENOUGH:
@@ -135,21 +167,35 @@ class Sender:
             if self._buffer.untaken or not self._outbox.is_empty:
                 if not self._destination.is_known():
                     await pause(LOOK_SECONDS, self._closing)
+                    await self._tick()
                     continue
                 self._fill()
                 await self._until_closing(self._outbox.deliver(self._closing))
-            if self._deadline is None and time.monotonic() - self._announced >= ANNOUNCE_SECONDS:
-                await self._tick()
+            if self._deadline is None and self._leaving:
+                await self._sign_off()
+            await self._tick()
             if self._outbox.is_empty and self._buffer.untaken < ENOUGH:
                 return
 
     async def _tick(self) -> None:
+        if self._deadline is not None or time.monotonic() - self._announced < ANNOUNCE_SECONDS:
+            return
         self._announced = time.monotonic()
         await self._destination.tidy()
-        with self._undisturbed.files:
-            self._outbox.forget()
+        self._forget()
         if self._destination.is_known():
             await self._until_closing(self._announce())
+
+    async def _sign_off(self) -> None:
+        waiting = list(self._leaving)
+        if not self._destination.is_known():
+            _answer(waiting, False)
+        elif await self._until_closing(self._announce(closed=True)):
+            _answer(waiting, True)
+
+    def _forget(self) -> None:
+        with self._undisturbed.files:
+            self._outbox.forget()
 
     def _fill(self) -> None:
         """Freeze what waits, unless something frozen is still to be sent: at most one round is under way."""
@@ -157,17 +203,24 @@ class Sender:
             with self._undisturbed.files:
                 self._outbox.fill(self._buffer.take(MOST_EVENTS, MOST_BYTES))
 
-    async def _announce(self, closed: bool = False) -> None:
+    async def _announce(self, closed: bool = False) -> bool:
         try:
             await self._outbox.announce(closed)
         except ServerError as error:
             self._troubles.meet("redis_failed", str(error))
+            return False
+        return True
 
-    async def _until_closing(self, work: Any) -> None:
-        """Do something until it is done or, from when closing begins, until there is no more time for it."""
+    async def _until_closing(self, work: Any) -> Any:
+        """Do something until it is done or, from when closing begins, until there is no more time for it; what came of it."""
         doing, closing = asyncio.ensure_future(work), asyncio.ensure_future(self._closing.wait())
+        both = {doing, closing}
         try:
-            await asyncio.wait({doing, closing}, return_when=asyncio.FIRST_COMPLETED)
+            # Redis may be away for days: what is to be forgotten by then is forgotten.
+            while not (
+                await asyncio.wait(both, timeout=ANNOUNCE_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            )[0]:
+                self._forget()
             if not doing.done() and self._deadline is not None:
                 await asyncio.wait({doing}, timeout=max(self._last_words - time.monotonic(), 0.0))
         finally:
@@ -175,8 +228,7 @@ class Sender:
             if not doing.done():
                 doing.cancel()
             await asyncio.wait({doing, closing})
-        if not doing.cancelled():
-            doing.result()
+        return None if doing.cancelled() else doing.result()
 
     async def _finish(self, deadline: float) -> None:
         self._closing.set()
@@ -194,7 +246,7 @@ class Sender:
         try:
             async with asyncio.timeout_at(_loop_time(deadline)):
                 if self._destination.is_known():
-                    await self._announce(closed=True)
+                    _answer(list(self._leaving), await self._announce(closed=True))
         except TimeoutError:
             self._troubles.meet("redis_failed", "the last announcement was not taken in time")
         await self._destination.aclose()
@@ -209,6 +261,12 @@ class _OwnLoop(asyncio.SelectorEventLoop):
 
     async def getaddrinfo(self, host: Any, port: Any, **options: Any) -> Any:
         return socket.getaddrinfo(host, port, **options)
+
+
+def _answer(waiting: "list[Future[bool]]", done: bool) -> None:
+    for each in waiting:
+        if not each.done():
+            each.set_result(done)
 
 
 def _loop_time(monotonic: float) -> float:

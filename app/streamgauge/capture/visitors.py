@@ -42,6 +42,7 @@ class DailySalts:
         self._file = PrivateFile(path, "the daily salts")
         self._clock = clock
         self._salts: dict[int, bytes] = {}
+        self._looked = 0  # the day on which the file was last looked through for old salts
         #: Why the file could not be used when it was last tried; that day's salt is then this process's own.
         self.failure: str | None = None
 
@@ -57,22 +58,27 @@ class DailySalts:
         return self._salts[day]
 
     def forget(self) -> bool:
-        """Destroy the salts of days before yesterday, in memory and in the file; whether there were any in memory."""
+        """Destroy the salts of days before yesterday, in memory and in the file; whether there were any in memory.
+
+        The file may hold those of processes that are no more, so it is looked through once a day.
+        """
         today = int(self._clock()) // DAY
         old = [day for day in self._salts if day < today - 1]
-        if not old:
-            return False
         for day in old:
             del self._salts[day]
-        try:
-            with self._file.locked():
-                stored = self._stored()
-                kept = {day: salt for day, salt in stored.items() if day >= today - 1}
-                if kept != stored:
-                    self._store(kept)
-        except SettingsError as error:
-            self.failure = str(error)
-        return True
+        if old or today != self._looked:
+            self._looked = today
+            try:
+                self._forget_stored(today)
+            except SettingsError as error:
+                self.failure = str(error)
+        return bool(old)
+
+    def _forget_stored(self, today: int) -> None:
+        if all(day >= today - 1 for day in self._stored()):
+            return
+        with self._file.locked():
+            self._store({day: salt for day, salt in self._stored().items() if day >= today - 1})
 
     def _shared(self, day: int, today: int) -> bytes:
         try:

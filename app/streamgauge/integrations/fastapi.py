@@ -18,14 +18,16 @@ from pydantic import (
     StrictStr,
     ValidationError,
 )
-from starlette.requests import HTTPConnection
+from starlette.requests import ClientDisconnect, HTTPConnection
 
+from streamgauge.capture.client import agent_of, visitor_of
 from streamgauge.capture.context import RequestContext, current
 from streamgauge.capture.gauge import Streamgauge
 from streamgauge.capture.idempotency import LONGEST_KEY
 from streamgauge.capture.identity import LONGEST_IDENTIFIER
-from streamgauge.capture.middleware import flush_before_end
+from streamgauge.capture.middleware import sign_off_before_end
 from streamgauge.capture.properties import LONGEST_NAME
+from streamgauge.capture.route_template import UNCOUNTED
 from streamgauge.errors import SettingsError
 from streamgauge.settings import Settings
 
@@ -77,8 +79,8 @@ def router(gauge: Streamgauge, accept: Iterable[str], prefix: str = "/streamgaug
 
     It takes one event, `{"name", "properties", "session", "idempotency_key"}`, or `{"events": [...]}` of at most 50, in JSON of at
     most 64 KiB. Actor, tenant and, unless given, session are those of the host's request, so that nobody can speak for another:
-    put the host's authentication in front of it with `app.include_router(..., dependencies=[...])`. It answers 202 with what became of
-    each event; 400 for what is no JSON, 413, 415, and 422 naming the field for anything else that is wrong. Only JSON is taken,
+    put the host's authentication in front of it with `app.include_router(..., dependencies=[...])`. Who has no actor is a visitor, as for
+    the middleware. The requests themselves are not counted as the application's. It answers 202 with what became of each event; 400 for what is no JSON, 413, 415, and 422 naming the field for anything else that is wrong. Only JSON is taken,
     because other sites' pages cannot send it without being allowed to (CORS).
 
     Args:
@@ -102,18 +104,20 @@ def router(gauge: Streamgauge, accept: Iterable[str], prefix: str = "/streamgaug
             waiting = context.settle()
             if waiting is not None:
                 await waiting
-            return Outcomes(events=[_take(gauge, event, names) for event in events])
+            visitor = None if context.anonymous else _visitor(request)
+            return Outcomes(events=[_take(gauge, event, names, visitor) for event in events])
         finally:
             current.reset(token)
 
+    setattr(take_events, UNCOUNTED, True)
     return found
 
 
 def lifespan(gauge: Streamgauge, inner: Lifespan | None = None) -> Lifespan:
-    """A lifespan, around the application's own if there is one, after which what is waiting is sent."""
+    """A lifespan, around the application's own if there is one, at whose end the gauge signs off: see `Streamgauge.sign_off`."""
 
     @asynccontextmanager
-    async def flushing(app: Any) -> AsyncIterator[Any]:
+    async def signing_off(app: Any) -> AsyncIterator[Any]:
         try:
             if inner is None:
                 yield None
@@ -121,9 +125,9 @@ def lifespan(gauge: Streamgauge, inner: Lifespan | None = None) -> Lifespan:
                 async with inner(app) as state:
                     yield state
         finally:
-            await flush_before_end(gauge)
+            await sign_off_before_end(gauge)
 
-    return flushing
+    return signing_off
 
 
 def tracker(connection: HTTPConnection) -> Streamgauge:
@@ -198,10 +202,13 @@ async def _body(request: Request) -> bytes:
     if kind != "application/json":
         raise HTTPException(415, "send the events as application/json")
     content = bytearray()
-    async for chunk in request.stream():
-        content += chunk
-        if len(content) > MOST_BYTES:
-            raise HTTPException(413, f"a body has at most {MOST_BYTES} bytes: send fewer events at once")
+    try:
+        async for chunk in request.stream():
+            content += chunk
+            if len(content) > MOST_BYTES:
+                raise HTTPException(413, f"a body has at most {MOST_BYTES} bytes: send fewer events at once")
+    except ClientDisconnect:  # pages are left at any moment: no failure of the host's
+        raise HTTPException(400, "the body ended before its end") from None
     return bytes(content)
 
 
@@ -220,7 +227,14 @@ def _parse(content: bytes) -> list[BrowserEvent]:
         raise RequestValidationError([{**each, "loc": ("body", *each["loc"])} for each in found]) from None
 
 
-def _take(gauge: Streamgauge, event: BrowserEvent, names: frozenset[str]) -> Outcome:
+def _visitor(request: Request) -> tuple[str, str] | None:
+    headers = dict(request.scope["headers"])
+    return visitor_of(request.scope, headers, agent_of(headers))
+
+
+def _take(
+    gauge: Streamgauge, event: BrowserEvent, names: frozenset[str], visitor: tuple[str, str] | None
+) -> Outcome:
     if event.name not in names:
         return Outcome(accepted=False, reason="not_accepted")
     ticket = gauge.record(
@@ -229,5 +243,6 @@ def _take(gauge: Streamgauge, event: BrowserEvent, names: frozenset[str]) -> Out
         session=event.session,
         idempotency_key=event.idempotency_key,
         source="browser",
+        visitor=visitor,
     )
     return Outcome(accepted=ticket.accepted, reason=ticket.reason)
