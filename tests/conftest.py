@@ -5,6 +5,7 @@ import itertools
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
@@ -19,6 +20,8 @@ settings.register_profile("streamgauge", parent=settings(), deadline=None)
 settings.load_profile("streamgauge")
 
 _TEMPLATE = "streamgauge_template"
+#: Owns the tests' databases: an ordinary user, for whom row-level security holds. The cluster's own is above it.
+_OWNER = "owner"
 _numbers = itertools.count(1)
 
 
@@ -54,10 +57,11 @@ def database_template(stack: Stack) -> str:
     async def make() -> None:
         connection = await asyncpg.connect(stack.database_url_of("postgres"))
         try:
-            await connection.execute(f"CREATE DATABASE {_TEMPLATE}")
+            await connection.execute(f"CREATE ROLE {_OWNER} LOGIN NOSUPERUSER NOBYPASSRLS CREATEROLE")
+            await connection.execute(f"CREATE DATABASE {_TEMPLATE} OWNER {_OWNER}")
         finally:
             await connection.close()
-        await migrate(stack.database_url_of(_TEMPLATE))
+        await migrate(_as_owner(stack.database_url_of(_TEMPLATE)))
 
     asyncio.run(make())
     return _TEMPLATE
@@ -69,8 +73,12 @@ async def database_url(stack: Stack, database_template: str) -> AsyncIterator[st
     name = f"test_{next(_numbers)}"
     connection = await asyncpg.connect(stack.database_url_of("postgres"))
     try:
-        await connection.execute(f"CREATE DATABASE {name} TEMPLATE {database_template}")
-        yield stack.database_url_of(name)
+        await connection.execute(f"CREATE DATABASE {name} TEMPLATE {database_template} OWNER {_OWNER}")
+        yield _as_owner(stack.database_url_of(name))
         await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
     finally:
         await connection.close()
+
+
+def _as_owner(url: str) -> str:
+    return urlsplit(url)._replace(netloc=f"{_OWNER}@").geturl()

@@ -27,8 +27,28 @@ async def open_connection(database_url: str, **settings: str) -> Connection:
         ) from error
 
 
-async def open_pool(database_url: str, size: int, patience: float = 30.0, **settings: str) -> Pool:
-    """A pool of up to `size` connections; a statement may take `patience` seconds. Raises ServerError as `open_connection` does."""
+async def open_pool(
+    database_url: str, size: int, patience: float = 30.0, *, role: str | None = None, **settings: str
+) -> Pool:
+    """A pool of up to `size` connections; a statement may take `patience` seconds.
+
+    With `role` every connection becomes that role and stays it: what a pool resets does not include it.
+
+    Raises ServerError as `open_connection` does, and, as acquiring a connection does, when it cannot become the role.
+    """
+
+    async def become(connection: Connection) -> None:
+        if role is None:
+            return
+        try:
+            await connection.execute(f'SET ROLE "{role}"')
+        except asyncpg.InvalidParameterValueError:
+            raise ServerError(f"the database has no role {role}: run `streamgauge migrate`") from None
+        except asyncpg.InsufficientPrivilegeError:
+            raise ServerError(
+                f"the database's user may not become {role}: GRANT streamgauge_api, streamgauge_platform TO it"
+            ) from None
+
     try:
         return await asyncpg.create_pool(
             database_url,
@@ -37,6 +57,7 @@ async def open_pool(database_url: str, size: int, patience: float = 30.0, **sett
             server_settings=SETTINGS | settings,
             timeout=10,
             command_timeout=patience,
+            init=become,
         )
     except UNREACHABLE as error:
         raise ServerError(

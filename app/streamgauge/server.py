@@ -1,15 +1,22 @@
-"""The whole server: what reads, and what takes events. `read` knows nothing of capture, so both meet here."""
+"""The whole server: what reads, what takes events, and what administers tenants. `read` knows nothing of capture, so all meet here."""
 
 from fastapi import FastAPI
 
+from streamgauge.capture.host_keys import HostKeys
 from streamgauge.ingest import routes as ingest
 from streamgauge.read.health import CheckSchema
 from streamgauge.read.server import create_app
 from streamgauge.settings import Settings
+from streamgauge.tenants import group_routes
+from streamgauge.tenants import routes as tenants
 
 
 def create_server(settings: Settings, check_schema: CheckSchema) -> FastAPI:
     """The application that `streamgauge serve` runs; see `create_app`."""
     app = create_app(settings, check_schema)
+    keyring = HostKeys(settings)
+    app.state.pseudonym_of = lambda tenant, external: keyring.tenant(tenant).pseudonym("actor", external)
     app.include_router(ingest.router)
+    app.include_router(tenants.router)
+    app.include_router(group_routes.router)
     return app

@@ -189,7 +189,7 @@ class Settings:
         allowed=(1, 10_000_000),
     )
     statement_seconds: int = _setting(
-        15,
+        10,
         "STREAMGAUGE_STATEMENT_SECONDS",
         doc="Seconds one statement of the API may take in PostgreSQL.",
         allowed=(1, 300),
@@ -304,7 +304,7 @@ class Settings:
         """Every setting as text for people and logs, passwords hidden."""
         shown = {field.name: str(getattr(self, field.name)) for field in dataclasses.fields(self)}
         if self.directory_token:
-            shown["directory_token"] = "***"
+            shown["directory_token"] = "***"  # noqa: S105 - what is shown instead of it
         return {name: without_password(text) for name, text in shown.items()}
 
     def __repr__(self) -> str:

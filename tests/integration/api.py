@@ -10,6 +10,7 @@ from typing import Any
 import httpx2 as httpx
 from fastapi import FastAPI
 
+from streamgauge.access.roles import Role
 from streamgauge.access.store import create
 from streamgauge.event import Source
 from streamgauge.server import create_server
@@ -27,15 +28,24 @@ class Api:
 
     async def key(
         self,
-        tenant: str,
+        tenant: str | None,
         *scopes: str,
+        role: Role | None = None,
+        groups: Sequence[str] | None = None,
         actor: bytes | None = None,
         source: Source = "server",
         days: int | None = None,
     ) -> str:
-        """A new key."""
+        """A new key; an owner's without a tenant."""
         made = await create(
-            self.engine.connection, tenant, scopes, actor=actor, source=source, expires_in_days=days
+            self.engine.connection,
+            tenant,
+            scopes,
+            role=role,
+            groups=groups,
+            actor=actor,
+            source=source,
+            expires_in_days=days,
         )
         return made.text
 
@@ -46,6 +56,10 @@ class Api:
     async def post(self, path: str, key: str | None, body: Any, **headers: str) -> httpx.Response:
         """POST /api/v1/... with JSON."""
         return await self.client.post(f"/api/v1/{path}", json=body, headers={**bearer(key), **headers})
+
+    async def ask(self, method: str, path: str, key: str | None, **more: Any) -> httpx.Response:
+        """Any other request to /api/v1/..."""
+        return await self.client.request(method, f"/api/v1/{path}", headers=bearer(key), **more)
 
 
 def bearer(key: str | None) -> dict[str, str]:

@@ -349,11 +349,11 @@ async def test_only_a_valid_key_that_may_read_opens_a_dashboard(
 ) -> None:
     await connection.execute("INSERT INTO tenants (name) SELECT 't' || n FROM generate_series(1, 6) n")
     await connection.execute(
-        "INSERT INTO access_keys (key_id, digest, tenant_id, scopes, expires_at, revoked_at) "
+        "INSERT INTO access_keys (key_id, digest, tenant_id, scopes, expires_at, revoked_at, role) "
         "SELECT lpad(tenant_id::text, 12, '0'), decode(repeat('00', 32), 'hex'), tenant_id, "
         "  CASE WHEN name IN ('t1') THEN ARRAY['write'] WHEN name = 't2' THEN ARRAY['admin'] ELSE ARRAY['write', 'read'] END, "
         "  CASE WHEN name = 't3' THEN now() - interval '1 hour' WHEN name = 't4' THEN now() + interval '1 hour' END, "
-        "  CASE WHEN name = 't5' THEN now() END FROM tenants WHERE name <> 't6'"
+        "  CASE WHEN name = 't5' THEN now() END, 'admin' FROM tenants WHERE name <> 't6'"
     )
     found = await diagnose(settings(redis_url, database_url, tmp_path))
     (told,) = [finding.says for finding in found if finding.check == "access"]

@@ -269,7 +269,7 @@ async def test_a_worker_whose_redis_hangs_is_live_and_not_ready_and_recovers(
 async def test_no_password_and_no_pseudonym_gets_into_the_log_of_a_run(site: Site, database_url: str) -> None:
     actor = bytes([1]) + bytes(range(100, 116))
     event = Event("http.request", time.time_ns() // 1_000, "shop", actor, properties={"duration": 7})
-    secret = database_url.replace("postgresql://streamgauge@", "postgresql://streamgauge:hunter2@")
+    secret = database_url.replace("postgresql://owner@", "postgresql://owner:hunter2@")
     assert "hunter2" in secret
     # PostgreSQL now refuses the rows, and quotes them in what it says.
     await site.connection.execute("ALTER TABLE actors ADD CONSTRAINT refused CHECK (actor_id < 0)")

@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from streamgauge.access import store
+from streamgauge.access import audit, store
 from streamgauge.access.keys import Key
+from streamgauge.access.roles import ROLES
 from streamgauge.capture.pseudonyms import Keyring
 from streamgauge.database import Connection, open_connection
 from streamgauge.errors import InputError
@@ -19,10 +20,27 @@ keys = typer.Typer(help="Keys of the API: create, list, revoke.", no_args_is_hel
 
 @keys.command("create")
 def create(
-    tenant: Annotated[str, typer.Option(help="Whose events it is about; made when there is no such tenant.")],
+    tenant: Annotated[
+        str | None,
+        typer.Option(help="Whose events it is about; made when there is no such tenant.", show_default=False),
+    ] = None,
     read: Annotated[bool, typer.Option("--read", help="It may read answers.")] = False,
     write: Annotated[bool, typer.Option("--write", help="It may send events.")] = False,
     admin: Annotated[bool, typer.Option("--admin", help="It may read as of another moment, too.")] = False,
+    owner: Annotated[
+        bool, typer.Option("--owner", help="It may make, change and delete tenants; it is of none.")
+    ] = False,
+    role: Annotated[
+        str | None,
+        typer.Option(
+            help="member (sees --actor's own data), analyst or admin; it follows from the rest.",
+            show_default=False,
+        ),
+    ] = None,
+    group: Annotated[
+        list[str] | None,
+        typer.Option(help="An analyst is limited to this group; may be repeated.", show_default=False),
+    ] = None,
     browser: Annotated[
         bool,
         typer.Option("--browser", help="It will be seen by everybody: its events are marked as a browser's."),
@@ -42,34 +60,48 @@ def create(
     """Make a key and print it. It is not kept, so it cannot be shown again."""
     from streamgauge_imports.tenants import check_name, require_tenant
 
-    scopes = [name for name, given in (("read", read), ("write", write), ("admin", admin)) if given]
+    asked = (("read", read), ("write", write), ("admin", admin), ("platform", owner))
+    scopes = [name for name, given in asked if given]
     if not scopes:
-        raise InputError("what may the key do? Give --read, --write or --admin", "scopes")
+        raise InputError("what may the key do? Give --read, --write, --admin or --owner", "scopes")
+    if (tenant is None) != owner:
+        raise InputError(
+            "give --tenant NAME, or --owner for a key of the platform, which is of no tenant", "tenant"
+        )
+    if role is not None and role not in ROLES:
+        raise InputError(f"role is {role!r}: choose one of {', '.join(ROLES)}", "role")
     if browser and scopes != ["write"]:
         raise InputError("a browser's key is seen by everybody: it may have --write alone", "browser")
-    check_name(tenant)
+    if tenant is not None:
+        check_name(tenant)
 
     async def make() -> Key:
-        async with _database() as connection:
-            await require_tenant(connection, tenant, time_zone)
+        async with _database() as connection, connection.transaction():
+            tenant_id = 0
+            if tenant is not None:
+                tenant_id = (await require_tenant(connection, tenant, time_zone)).tenant_id
             pseudonym = None
-            if actor is not None:
+            if actor is not None and tenant is not None:
                 pseudonym = Keyring(session.settings().keyring).tenant(tenant).pseudonym("actor", actor)
-            return await store.create(
+            made = await store.create(
                 connection,
                 tenant,
                 scopes,
+                role=role,
+                groups=group,
                 actor=pseudonym,
                 source="browser" if browser else "server",
                 label=label,
                 expires_in_days=expires_in_days,
             )
+            detail = {"scopes": scopes, "role": role, "groups": group, "expires_in_days": expires_in_days}
+            await audit.append_command(connection, tenant_id, "keys.create", f"/keys/{made.key_id}", detail)
+            return made
 
     made = asyncio.run(make())
     typer.echo(made.text)
-    typer.echo(
-        f"A key of tenant {tenant} that may {' and '.join(scopes)}. Keep it: it is not shown again.", err=True
-    )
+    whose = "the platform" if tenant is None else f"tenant {tenant}"
+    typer.echo(f"A key of {whose} that may {' and '.join(scopes)}. Keep it: it is not shown again.", err=True)
 
 
 @keys.command("list")
@@ -88,8 +120,10 @@ def list_keys(
         about = ", about one actor" if each.has_actor else ""
         ends = f", ends {each.expires_at:%Y-%m-%d}" if each.expires_at else ""
         note = f"  {each.label}" if each.label else ""
+        limited = "" if each.groups is None else f" of {', '.join(each.groups) or 'no group'}"
         typer.echo(
-            f"{each.key_id}  {each.tenant}  {'+'.join(each.scopes)}  {each.source}{about}  {state}{ends}{note}"
+            f"{each.key_id}  {each.tenant or '(platform)'}  {each.role}{limited}  {'+'.join(each.scopes)}  {each.source}{about}  "
+            f"{state}{ends}{note}"
         )
     if not found:
         typer.echo("There are no keys: streamgauge keys create --tenant NAME --read", err=True)
@@ -102,8 +136,9 @@ def revoke(
     """Make a key unusable. Servers refuse it within five seconds."""
 
     async def refuse() -> None:
-        async with _database() as connection:
-            await store.revoke(connection, key_id)
+        async with _database() as connection, connection.transaction():
+            tenant_id = await store.revoke(connection, key_id)
+            await audit.append_command(connection, tenant_id, "keys.revoke", f"/keys/{key_id}")
 
     asyncio.run(refuse())
     typer.echo(f"Key {key_id} is revoked.")

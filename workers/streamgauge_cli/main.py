@@ -41,6 +41,7 @@ COMMANDS = (
     Entry("worker", "worker", "worker", "Read the streams and write the summaries."),
     Entry("migrate", "migrate", "migrate", "Bring the database to the version this program needs."),
     Entry("import", "imports", "imports", "Import history from files."),
+    Entry("tenants", "tenants", "tenants", "Tenants and their groups: create, change, suspend, delete."),
     Entry("keys", "keys", "keys", "Keys of the API: create, list, revoke."),
     Entry("query", "query", "query", "Ask the summaries a question."),
     Entry("verify", "verify", "verify", "Recompute the summaries and compare."),

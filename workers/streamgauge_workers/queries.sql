@@ -20,8 +20,8 @@ UPDATE shards SET attempts = greatest(attempts - 1, 0) WHERE shard = $1
 -- lanes_load: what is known of these lanes
 SELECT lane, done, "end", closed, born, touched, stray, trusted, scanned FROM lanes WHERE shard = $1 AND lane = ANY($2::bytea[])
 
--- lanes_trusted: which of these lanes are imports
-SELECT lane FROM imports WHERE lane = ANY($1::bytea[])
+-- lanes_trusted: which of these lanes are imports of tenants that are to stay
+SELECT i.lane FROM imports i JOIN tenants t USING (tenant_id) WHERE i.lane = ANY($1::bytea[]) AND t.status <> 'deleting'
 
 -- lane_store: a lane's new state; redelivered adds up, drops are cumulative already: the greatest announced holds
 INSERT INTO lanes (shard, lane, done, "end", closed, born, touched, stray, trusted, scanned, redelivered, drops)
@@ -57,6 +57,13 @@ SELECT t.tenant_id, t.name, t.cardinality_key,
                  ORDER BY z.effective_from) AS effective,
        array_agg(z.time_zone ORDER BY z.effective_from) AS zones
 FROM tenants t JOIN tenant_time_zones z USING (tenant_id) GROUP BY t.tenant_id
+
+-- tenants_deleted: names of tenants that are being deleted (with their ids) or are gone; of names borne again, since when (microseconds)
+SELECT name, tenant_id AS deleting, NULL::bigint AS again FROM tenants WHERE status = 'deleting'
+UNION ALL
+SELECT DISTINCT r.tenant, NULL::int, (extract(epoch FROM t.created_at) * 1000000)::bigint
+FROM deletion_receipts r LEFT JOIN tenants t ON t.name = r.tenant
+WHERE r.deleted_at IS NOT NULL AND t.status IS DISTINCT FROM 'deleting'
 
 -- actors_load: dense ids of these pseudonyms
 SELECT pseudonym, actor_id FROM actors WHERE tenant_id = $1 AND pseudonym = ANY($2::bytea[])
@@ -111,6 +118,13 @@ SELECT digest, series_id FROM series WHERE shard = $1 AND digest = ANY($2::bytea
 
 -- series_last: the last id given out
 SELECT coalesce(max(series_id), 0) FROM series WHERE shard = $1
+
+-- series_store: series that were given their ids just now
+INSERT INTO series (shard, series_id, tenant_id, metric, grouping, dimensions, digest)
+SELECT $1, s.series_id, s.tenant_id, s.metric, s.grouping,
+       ARRAY(SELECT v.value FROM jsonb_array_elements_text(s.dimensions::jsonb) WITH ORDINALITY v (value, place) ORDER BY v.place), s.digest
+FROM unnest($2::int[], $3::int[], $4::text[], $5::smallint[], $6::text[], $7::bytea[])
+     s (series_id, tenant_id, metric, grouping, dimensions, digest)
 
 -- series_of_value: series of a metric's groupings that hold a value at a place
 SELECT series_id, dimensions FROM series
@@ -231,6 +245,10 @@ SELECT shard, series_id, tenant_id, grain, extract(epoch FROM bucket)::bigint AS
 
 -- canonical_admissions: every admitted dimension value of these tenants
 SELECT tenant_id, dimension, extract(epoch FROM day)::bigint AS day, rank, value FROM dimension_values WHERE tenant_id = ANY($1::int[])
+
+-- log_store: an applied entry
+INSERT INTO event_log (applied_day, shard, lane, first, n, applied_at, tenants, first_at, last_at, outcomes, digest, payload)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
 
 -- log: the event log, in an order that does not depend on when it was written
 SELECT applied_day, shard, lane, first, n, applied_at, first_at, last_at, outcomes, digest, payload

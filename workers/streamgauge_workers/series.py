@@ -39,8 +39,8 @@ class SeriesIds:
         fresh, last = [], self.last or 0
         for place, (name, key) in enumerate(missing.items(), start=last + 1):
             self.known[key] = self.last = place
-            fresh.append((self.shard, place, *key[:3], list(key.dimensions), name))
+            # As JSON: arrays of texts inside an array would have to be of one length.
+            fresh.append((place, *key[:3], orjson.dumps(list(key.dimensions)).decode(), name))
         if fresh:
-            columns = ["shard", "series_id", "tenant_id", "metric", "grouping", "dimensions", "digest"]
-            await connection.copy_records_to_table("series", records=fresh, columns=columns)
-        return {row[1] for row in fresh}
+            await connection.execute(SQL["series_store"], self.shard, *map(list, zip(*fresh, strict=True)))
+        return {row[0] for row in fresh}

@@ -1,4 +1,4 @@
-"""Who asks: keys, what they may do, and the guard in front of every route."""
+"""Who asks: credentials, roles, what they may do, and the guard in front of every route."""
 
 from streamgauge.access.callers import Caller
 from streamgauge.access.guard import require

@@ -1,27 +1,35 @@
 """The guard in front of routes: `Depends(require("read"))`."""
 
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Literal
+from typing import Annotated
 
 from fastapi import Depends, FastAPI, HTTPException, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from streamgauge.access.callers import Caller, Callers
-
-Scope = Literal["read", "write", "admin"]
+from streamgauge.access.roles import Permission
 
 _BEARER = HTTPBearer(
     auto_error=False,
     scheme_name="key",
-    description="An access key: `streamgauge keys create --tenant NAME --read`",
+    description="An access key (`streamgauge keys create --tenant NAME --read`), or a token of your identity provider",
 )
 _REFUSED = "a valid access key is needed: Authorization: Bearer sg_..."
+#: What is told to who may not do something: what it would take.
+_NEEDED: dict[Permission, str] = {
+    "write": "it takes a key with the scope write",
+    "read": "figures of a whole tenant are for its admins, and for analysts who are not limited to groups",
+    "people": "it takes a member, an analyst or an admin who may read",
+    "admin": "it takes an admin of the tenant",
+    "tenants": "it takes an admin of the tenant, or an owner of the platform",
+    "platform": "it takes an owner of the platform",
+}
 
 
-def require(scope: Scope) -> Callable[..., Awaitable[Caller]]:
-    """A dependency that gives the caller, or answers 401 without a usable key and 403 when it may not do this.
+def require(permission: Permission) -> Callable[..., Awaitable[Caller]]:
+    """A dependency that gives the caller, or answers 401 without a usable credential and 403 when it may not do this.
 
-    Every unusable key gets the same answer, whether it is malformed, unknown, expired or revoked.
+    Every unusable credential gets the same answer, whether it is malformed, unknown, expired or revoked.
     """
 
     async def guard(
@@ -32,12 +40,18 @@ def require(scope: Scope) -> Callable[..., Awaitable[Caller]]:
         )
         if caller is None:
             raise HTTPException(401, _REFUSED, {"WWW-Authenticate": "Bearer"})
-        if not caller.may(scope):
+        if not caller.may(permission):
+            held = f"role {caller.role}, scopes {', '.join(sorted(caller.scopes)) or 'none'}"
             raise HTTPException(
-                403, f"this key lacks the scope {scope!r}: it has {', '.join(sorted(caller.scopes))}"
+                403,
+                f"this credential may not do this ({held}): {_NEEDED[permission]} (lacking: {permission!r})",
             )
+        if caller.suspended:
+            raise HTTPException(403, "this tenant is suspended: ask whoever runs the platform")
         return caller
 
+    # What the tests' matrix reads: which permission each route asks for.
+    guard.permission = permission  # type: ignore[attr-defined]  # functions have no declared attributes
     return guard
 
 
@@ -45,5 +59,9 @@ def callers_of(app: FastAPI) -> Callers:
     """The application's callers; its pool has to be open."""
     found = getattr(app.state, "callers", None)
     if not isinstance(found, Callers):
-        found = app.state.callers = Callers(app.state.pool)
+        found = app.state.callers = Callers(
+            app.state.pool,
+            tokens=getattr(app.state, "tokens", None),
+            pseudonym_of=getattr(app.state, "pseudonym_of", None),
+        )
     return found

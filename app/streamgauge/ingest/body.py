@@ -1,22 +1,27 @@
 """The body of a request, read and decoded within bounds whatever is sent."""
 
+import re
 from typing import Any
 
 import orjson
 from fastapi import HTTPException, Request
 
 from streamgauge.errors import InputError
+from streamgauge.read.body import read_body
 
 MOST_BYTES = 1024 * 1024
 MOST_EVENTS = 500
 DEEPEST = 8
 _CONTENT_TYPE = "application/json"
+_TEXT = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
+_BRACKETS = bytes.maketrans(b"{}", b"[]")
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 
 async def read_items(request: Request) -> list[Any]:
     """The events of a request, not looked at yet.
 
-    Raises HTTPException 413 and 415 for a body that is too large or no JSON by its header; InputError for what is not one event or
+    Raises HTTPException 408, 413 and 415 for a body that is too slow, too large or no JSON by its header; InputError for what is not one event or
     a list of 1 to MOST_EVENTS of them.
     """
     given = request.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -24,50 +29,26 @@ async def read_items(request: Request) -> list[Any]:
         raise HTTPException(415, f"the body's Content-Type is {given[:80]!r}: send {_CONTENT_TYPE}")
     if request.headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
         raise HTTPException(415, "the body is compressed (Content-Encoding): send it as it is")
-    return items_of(decoded(await _read(request)))
-
-
-async def _read(request: Request) -> bytes:
-    announced = request.headers.get("content-length", "")
-    if announced.isdecimal() and int(announced) > MOST_BYTES:
-        raise _too_large()
-    parts, size = [], 0
-    # Counted as it comes: a chunked body announces nothing.
-    async for part in request.stream():
-        size += len(part)
-        if size > MOST_BYTES:
-            raise _too_large()
-        parts.append(part)
-    return b"".join(parts)
-
-
-def _too_large() -> HTTPException:
-    return HTTPException(413, f"the body is longer than {MOST_BYTES} bytes: send fewer events at once")
+    return items_of(decoded(await read_body(request, MOST_BYTES, "send fewer events at once")))
 
 
 def decoded(body: bytes) -> Any:
     """The body's JSON. Raises InputError when it is none, or nested too deeply."""
-    depth = deepest = 0
-    # Before it is decoded: brackets within texts count too, and may only make this stricter than it says for odd texts.
-    if body.count(b"[") + body.count(b"{") > DEEPEST:
-        in_text = escaped = False
-        for byte in body:
-            if in_text:
-                in_text = escaped or byte != 0x22
-                escaped = not escaped and byte == 0x5C
-            elif byte == 0x22:
-                in_text = True
-            elif byte in b"[{":
-                depth += 1
-                deepest = max(deepest, depth)
-                if deepest > DEEPEST:
-                    raise InputError(f"the body is nested deeper than {DEEPEST} levels", "body")
-            elif byte in b"]}":
-                depth -= 1
+    if _depth_above(body, DEEPEST):
+        raise InputError(f"the body is nested deeper than {DEEPEST} levels", "body")
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise InputError(f"the body is not JSON: {error}", "body") from None
+
+
+def _depth_above(body: bytes, most: int) -> bool:
+    """Whether brackets are nested deeper than that. A body that is no JSON may be told to be, or not."""
+    # By whole passes over the body: a loop over its bytes would keep every other request waiting.
+    left = _TEXT.sub(b"", body).translate(_BRACKETS, _NO_BRACKETS)
+    for _ in range(most):
+        left = left.replace(b"[]", b"")
+    return b"[]" in left or left.count(b"[") > most
 
 
 def items_of(found: Any) -> list[Any]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
-from streamgauge.capture.properties import LONGEST_TEXT, InvalidPropertyError, Vocabulary, is_storable
+from streamgauge.capture.properties import InvalidPropertyError, Vocabulary, is_storable
 from streamgauge.errors import InputError
 from streamgauge.event import Value
 
@@ -99,11 +99,7 @@ def _identifier(given: Mapping[str, Any], field: str) -> str | None:
     text = given.get(field)
     if text is None:
         return None
-    if (
-        not isinstance(text, str)
-        or not is_storable(text, LONGEST_IDENTIFIER)
-        or len(text.encode()) > LONGEST_TEXT
-    ):
+    if not isinstance(text, str) or not is_storable(text, LONGEST_IDENTIFIER):
         raise RejectedError(
             "invalid_identity", field, f"{field} is a text of 1 to {LONGEST_IDENTIFIER} characters"
         )

@@ -121,6 +121,7 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {
     400: {"description": "The body is not JSON, or not one event or a list of them."},
     401: {"description": "No usable key."},
     403: {"description": "The key may not send events."},
+    408: {"description": "The body did not arrive in time."},
     413: {"description": f"The body is longer than {MOST_BYTES} bytes."},
     415: {"description": "The body is not sent as application/json."},
     503: {"description": "The stream does not take events now: send them again, with idempotency keys."},

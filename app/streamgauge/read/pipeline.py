@@ -10,6 +10,7 @@ import structlog
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from streamgauge.access.tenancy import platform_transaction
 from streamgauge.database import Pool
 from streamgauge.entry import EntryId
 from streamgauge.sql import named_queries
@@ -79,7 +80,7 @@ class Pipeline(Collector):
 
     async def _ask_database(self, state: PipelineState) -> None:
         try:
-            async with asyncio.timeout(PATIENCE), self.pool.acquire() as connection:
+            async with asyncio.timeout(PATIENCE), platform_transaction(self.pool) as connection:
                 for row in await connection.fetch(SQL["ledger"]):
                     state.ledger[row["outcome"], row["reason"]] = row["events"]
                 for row in await connection.fetch(SQL["dead_letters"]):

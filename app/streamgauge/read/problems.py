@@ -8,6 +8,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from streamgauge.errors import InputError, ServerError, StreamgaugeError
 from streamgauge.logs import redacted
@@ -39,6 +40,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RequestValidationError, _validation)
     app.add_exception_handler(StreamgaugeError, _ours)
+    app.add_exception_handler(ClientDisconnect, _gone)
     app.add_exception_handler(Exception, _unexpected)
 
 
@@ -63,7 +65,7 @@ def _validation(_: Request, error: Exception) -> JSONResponse:
     )
 
 
-def _ours(_: Request, error: Exception) -> JSONResponse:
+def _ours(request: Request, error: Exception) -> JSONResponse:
     if isinstance(error, InputError):
         return problem(400, str(error), **({"field": error.field} if error.field else {}))
     if isinstance(error, ServerError):
@@ -71,8 +73,14 @@ def _ours(_: Request, error: Exception) -> JSONResponse:
         response = problem(503, redacted(str(error)))
         response.headers["Retry-After"] = str(RETRY_SECONDS)
         return response
+    # A file's path or a setting may be in it.
     log.error("request failed", error=type(error).__name__, detail=str(error))
-    return problem(500, redacted(str(error)))
+    return _unexpected(request, error)
+
+
+def _gone(_: Request, __: Exception) -> JSONResponse:
+    # Whoever sent half a body and left: nobody reads this, but it is counted, and it is no mistake of ours.
+    return problem(400, "the body ended too early")
 
 
 def _unexpected(_: Request, __: Exception) -> JSONResponse:

@@ -12,7 +12,7 @@ from pyroaring import BitMap
 
 from streamgauge.catalogue import EVENTS
 from streamgauge.database import Connection
-from streamgauge.errors import InputError, ServerError
+from streamgauge.errors import InputError, ServerError, StreamgaugeError
 from streamgauge.read.naming import shown
 from streamgauge.read.plan import Bucket, Plan, Source, Span
 from streamgauge.sql import named_queries
@@ -76,23 +76,24 @@ class Rows:
 
 
 @asynccontextmanager
-async def snapshot(connection: Connection) -> AsyncIterator[Connection]:
+async def snapshot(connection: Connection, *, bounded: bool = False) -> AsyncIterator[Connection]:
     """A read-only transaction in which every statement sees the same commit.
 
-    Raises ServerError when a statement takes longer than TIMEOUT.
+    Raises ServerError when a statement takes longer than TIMEOUT, or, if the connection is `bounded`, than that allows.
     """
     try:
         async with connection.transaction(isolation="repeatable_read", readonly=True):
-            await connection.execute(f"SET LOCAL statement_timeout = {TIMEOUT}")
+            if not bounded:
+                await connection.execute(f"SET LOCAL statement_timeout = {TIMEOUT}")
             yield connection
     except asyncpg.QueryCanceledError as error:
         raise ServerError(
-            f"the question took PostgreSQL longer than {TIMEOUT // 1000} s: narrow date_range, or ask for fewer dimensions"
+            "the question took PostgreSQL too long: narrow date_range, or ask for fewer dimensions"
         ) from error
 
 
 async def load_tenant(connection: Connection, name: str) -> Tenant:
-    """The tenant of that name. Raises InputError when there is none."""
+    """The tenant of that name. Raises InputError when there is none, StreamgaugeError when its time zones are not known here."""
     row = await connection.fetchrow(SQL["tenant"], name)
     if row is None:
         raise InputError(
@@ -100,7 +101,11 @@ async def load_tenant(connection: Connection, name: str) -> Tenant:
             "for it or it was created",
             "tenant",
         )
-    calendar = Calendar(list(zip([None, *row["effective"][1:]], row["zones"], strict=True)))
+    try:
+        calendar = Calendar(list(zip([None, *row["effective"][1:]], row["zones"], strict=True)))
+    except InputError as error:
+        # It is in the table: whoever asks cannot help it.
+        raise StreamgaugeError(f"the time zones of tenant {shown(name)} cannot be used: {error}") from None
     extent = await connection.fetchrow(SQL["extent"], row["tenant_id"], EVENTS.metric)
     dates = None
     if extent is not None and extent["first"] is not None:

@@ -15,6 +15,7 @@ from importlib.metadata import version
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
+from streamgauge.access.tenancy import API_ROLE
 from streamgauge.catalogue import load_catalogue
 from streamgauge.database import open_pool
 from streamgauge.errors import SettingsError
@@ -49,6 +50,8 @@ def create_app(settings: Settings, check_schema: CheckSchema) -> FastAPI:
     app = FastAPI(
         title="Streamgauge",
         lifespan=_connections,
+        # A redirect would be made from the Host header, and from http where a proxy speaks https: keys would follow it.
+        redirect_slashes=False,
         version=version("streamgauge"),
         docs_url=None,
         redoc_url=None,
@@ -83,7 +86,13 @@ async def _connections(app: FastAPI) -> AsyncIterator[None]:
     settings: Settings = app.state.settings
     assert settings.database_url is not None  # noqa: S101 - create_app looked
     assert settings.redis_url is not None  # noqa: S101 - as above
-    pool = await open_pool(settings.database_url, CONNECTIONS, application_name=APPLICATION_NAME)
+    pool = await open_pool(
+        settings.database_url,
+        CONNECTIONS,
+        role=API_ROLE,
+        application_name=APPLICATION_NAME,
+        statement_timeout=f"{settings.statement_seconds}s",
+    )
     stream = RedisStream(
         settings.redis_url, settings.stream_prefix, GENERATION, settings.shards, patience=REDIS_PATIENCE
     )

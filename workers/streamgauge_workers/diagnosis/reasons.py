@@ -21,6 +21,10 @@ MEANINGS: dict[Reason, Meaning] = {
         f"make the tenant (`streamgauge keys create --tenant {NAME} --read`, or an import for it), and later events are counted; or correct "
         "its name where events are made (STREAMGAUGE_TENANT)",
     ),
+    "tenant_deleted": Meaning(
+        "their tenant was deleted, and nothing of them is kept",
+        f"stop what still sends for it, or make the tenant again (`streamgauge keys create --tenant {NAME} --read`): it starts from nothing",
+    ),
     "invalid_value": Meaning(
         "a measured number is below 0, above 2^48-1 or not a number", "correct the unit or the measurement where events are made"
     ),
@@ -52,6 +56,11 @@ MEANINGS: dict[Reason, Meaning] = {
 DROPS: dict[DropReason, Meaning] = {
     "disabled": Meaning(
         "STREAMGAUGE_ENABLED is false there", "set STREAMGAUGE_ENABLED=true and restart the application"
+    ),
+    "too_many_tenants": Meaning(
+        "their tenant is new, and the application's keyring holds as many as events may bring it to",
+        "look where `tenant=` takes names from; make the keys of a tenant of yours with "
+        f"`streamgauge keys create --tenant {NAME} --actor ANYBODY --read`",
     ),
     "closed": Meaning(
         "they came after the application had closed its gauge",

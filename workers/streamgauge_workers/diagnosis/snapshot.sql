@@ -38,7 +38,7 @@ SELECT name FROM tenants WHERE next_actor > 1 ORDER BY name
 
 -- keyless: tenants without a valid key that may read
 SELECT name FROM tenants t WHERE NOT EXISTS (
-    SELECT 1 FROM access_keys k WHERE k.tenant_id = t.tenant_id AND k.scopes && ARRAY['read', 'admin']
+    SELECT 1 FROM access_keys k WHERE k.tenant_id = t.tenant_id AND k.scopes && ARRAY['read', 'admin'] AND k.role IN ('analyst', 'admin') AND k.groups IS NULL
         AND k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > now())
 ) ORDER BY name
 

@@ -79,7 +79,7 @@ class Asking:
             return tag_of(version.digest, now, asked, desk.fingerprint)
 
         async def compute() -> Kept:
-            async with desk.snapshot() as connection:
+            async with desk.snapshot(self.caller.tenant_id) as connection:
                 # More may have been committed since the look-up: the tag is of what this snapshot sees.
                 version = await desk.versions.read(connection, tenant)
                 found = await load_tenant(connection, tenant)

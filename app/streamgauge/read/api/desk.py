@@ -36,7 +36,7 @@ class Desk:
         return cls(pool, terms, Versions(pool), KeptAnswers(), told, quoted(orjson.dumps(depends)))
 
     @asynccontextmanager
-    async def snapshot(self) -> AsyncIterator[Connection]:
-        """A connection in a snapshot; see `lent_snapshot`."""
-        async with lent_snapshot(self.pool) as connection:
+    async def snapshot(self, tenant_id: int) -> AsyncIterator[Connection]:
+        """A connection in a snapshot of a tenant; see `lent_snapshot`."""
+        async with lent_snapshot(self.pool, tenant_id) as connection:
             yield connection

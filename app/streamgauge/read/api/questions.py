@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import orjson
-from fastapi import APIRouter, HTTPException, Request
+from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from streamgauge.errors import InputError
@@ -13,6 +13,7 @@ from streamgauge.read.api.asking import Asking, Reader, Sight, check_may_say_now
 from streamgauge.read.api.desk import Desk
 from streamgauge.read.api.parameters import named_here, refuse_strangers
 from streamgauge.read.api.question_shape import REQUEST_BODY
+from streamgauge.read.body import read_body
 from streamgauge.read.naming import shown
 from streamgauge.read.problems import Refusal
 from streamgauge.read.query import MOST_BYTES, parse_query
@@ -27,7 +28,10 @@ router = APIRouter(tags=["questions"])
     summary="Ask anything",
     response_model=Answer,
     openapi_extra={"requestBody": REQUEST_BODY},
-    responses={413: {"description": f"The question is longer than {MOST_BYTES} bytes."}},
+    responses={
+        408: {"description": "The question did not arrive in time."},
+        413: {"description": f"The question is longer than {MOST_BYTES} bytes."},
+    },
 )
 async def query(request: Request, caller: Reader) -> Response:
     """A question in the shape of Plausible's Stats API v2. The tenant is the key's.
@@ -44,7 +48,7 @@ async def query(request: Request, caller: Reader) -> Response:
         check_may_say_now(caller)
     desk: Desk = request.app.state.desk
     asked = parse_query(question, desk.terms.catalogue)  # a mistake costs no connection
-    async with desk.snapshot() as connection:
+    async with desk.snapshot(caller.tenant_id) as connection:
         tenant = await load_tenant(connection, asked.tenant)
         found = await ask(connection, tenant, asked, desk.terms)
     return Response(found.json(), media_type="application/json")
@@ -65,15 +69,9 @@ async def answered(
 
 
 async def _question(request: Request) -> dict[str, Any]:
-    parts, size = [], 0
-    # Counted as it comes: a chunked body announces nothing.
-    async for part in request.stream():
-        size += len(part)
-        if size > MOST_BYTES:
-            raise HTTPException(413, f"the question is longer than {MOST_BYTES} bytes: ask for less at once")
-        parts.append(part)
+    body = await read_body(request, MOST_BYTES, "ask for less at once")
     try:
-        found = orjson.loads(b"".join(parts))
+        found = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise InputError(f"the query is not JSON: {error}", "query") from None
     if not isinstance(found, dict):

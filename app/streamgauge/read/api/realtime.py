@@ -1,12 +1,13 @@
 """`GET /realtime`: who is there, and what just happened."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from typing import Any
 
 import orjson
+import structlog
 from fastapi import APIRouter
 from fastapi.responses import Response
 from pyroaring import BitMap
@@ -20,6 +21,8 @@ WINDOW = 300  # seconds
 BUCKET = 10  # seconds: how finely it is known when somebody was there
 MOST_SHOWN = 10
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+LATEST = 253_402_300_800_000_000  # microseconds from 1970 to the end of 9999
+log = structlog.get_logger(__name__)
 
 router = APIRouter(tags=["live"])
 
@@ -47,7 +50,10 @@ class Activity:
 
 @dataclass(frozen=True, slots=True)
 class Realtime:
-    """Distinct actors of the window, the newest events first, and how many events `today` has, the tenant's local date."""
+    """Distinct actors of the window, the newest events first, and how many events `today` has, the tenant's local date.
+
+    `damaged_parts`: how many stored parts of the live view could not be read and are left out.
+    """
 
     as_of: str | None
     window: Window
@@ -56,6 +62,7 @@ class Realtime:
     events_today: int
     today: str
     time_zone: str
+    damaged_parts: int
 
 
 @router.get("/realtime", summary="Who is there, and what just happened", response_model=Realtime)
@@ -71,7 +78,10 @@ async def realtime(asking: Ask) -> Response:
         stripes = await sight.connection.fetch(SQL["activities"], sight.tenant.tenant_id)
         today = await sight.ask({"metrics": ["events"], "date_range": "day"})
         parts = [bytes(row["members"]) for row in present]
-        return orjson.dumps(seen(period, parts, [orjson.loads(row["activities"]) for row in stripes], today))
+        found = seen(period, parts, [_stripe(row["activities"]) for row in stripes], today)
+        if found.damaged_parts:
+            log.warning("damaged live view", tenant=sight.name, parts=found.damaged_parts)
+        return orjson.dumps(found)
 
     return await asking.respond(["realtime"], report, BUCKET)
 
@@ -82,21 +92,53 @@ def window(now: int) -> Interval:
     return Interval(end - WINDOW, end)
 
 
-def seen(
-    period: Interval, present: Iterable[bytes], stripes: Iterable[Sequence[Any]], today: Answer
-) -> Realtime:
-    """The report: bitmaps of actors, each stripe's newest activities and the day's count in, stripes merged out."""
-    members = BitMap.union(BitMap(), *map(BitMap.deserialize, present))
-    newest = sorted((each for stripe in stripes for each in stripe), key=lambda each: -each["at"])
+def seen(period: Interval, present: Iterable[bytes], stripes: Iterable[Any], today: Answer) -> Realtime:
+    """The report: bitmaps of actors, each stripe's newest activities and the day's count in, stripes merged out.
+
+    What is damaged is left out and counted: a live view of the rest is better than none.
+    """
+    parts = [_bitmap(part) for part in present]
+    bitmaps = [part for part in parts if part is not None]
+    entries: list[Any] = [
+        each for stripe in stripes for each in (stripe if isinstance(stripe, list) else [None])
+    ]
+    newest = sorted((each for each in entries if _is_activity(each)), key=lambda each: -each["at"])
     start, end = (rfc3339(datetime.fromtimestamp(second, UTC)) for second in period)
     return Realtime(
         as_of=today.meta["as_of"],
         window=Window(start, end, WINDOW, BUCKET),
-        actors=len(members),
+        actors=len(BitMap.union(BitMap(), *bitmaps)),
         activities=tuple(_activity(each) for each in newest[:MOST_SHOWN]),
         events_today=int(today.results[0].metrics[0] or 0),
         today=today.query["date_range"][0][:10],
         time_zone=today.meta["time_zone"],
+        damaged_parts=len(parts) - len(bitmaps) + len(entries) - len(newest),
+    )
+
+
+def _bitmap(part: bytes) -> BitMap | None:
+    try:
+        return BitMap.deserialize(part)
+    except (ValueError, IndexError):
+        return None
+
+
+def _stripe(text: str) -> Any:
+    """A row's activities; None for a text that cannot be read."""
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return None
+
+
+def _is_activity(stored: Any) -> bool:
+    if not isinstance(stored, dict) or type(stored.get("at")) is not int or not 0 <= stored["at"] < LATEST:
+        return False
+    texts = (stored.get("actor", 0), stored.get("group", 0))
+    return (
+        isinstance(stored.get("name"), str)
+        and all(text is None or isinstance(text, str) for text in texts)
+        and isinstance(stored.get("properties"), dict)
     )
 
 

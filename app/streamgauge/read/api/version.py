@@ -8,7 +8,7 @@ from hashlib import blake2b
 
 from streamgauge.database import Connection, Pool
 from streamgauge.errors import InputError
-from streamgauge.read.connections import lent
+from streamgauge.read.connections import lent_platform
 from streamgauge.sql import named_queries
 
 SQL = named_queries("streamgauge.read.api")
@@ -65,5 +65,5 @@ class Versions:
         return version
 
     async def _look(self, tenant: str) -> Version:
-        async with lent(self._pool) as connection:
+        async with lent_platform(self._pool) as connection:
             return await self.read(connection, tenant)

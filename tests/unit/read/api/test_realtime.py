@@ -1,5 +1,6 @@
 """The live view: its window, and stripes merged into one picture."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pyroaring import BitMap
@@ -47,6 +48,40 @@ def test_whoever_is_in_several_buckets_counts_once_and_the_newest_of_all_stripes
     assert found.actors == len(set().union(*buckets))
     newest = sorted((at for stripe in stripes for at in stripe), reverse=True)[:MOST_SHOWN]
     assert [each.properties["n"] for each in found.activities] == newest
+
+
+DAMAGED: list[object] = [
+    7, None, [], {}, {"at": 5}, {**activity(5), "at": "5"}, {**activity(5), "at": 5.0}, {**activity(5), "at": True},
+    {**activity(5), "at": -1}, {**activity(5), "at": 2**63 - 1}, {**activity(5), "at": 253_402_300_800_000_000},
+    {**activity(5), "name": 7}, {**activity(5), "actor": 7}, {**activity(5), "group": []}, {**activity(5), "properties": None},
+    *({name: value for name, value in activity(5).items() if name != left_out} for left_out in ("name", "actor", "group", "properties")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("damaged", DAMAGED)
+def test_an_activity_that_is_none_is_left_out_and_counted(damaged: object) -> None:
+    found = seen(Interval(0, 300), [], [[activity(9), damaged], [activity(8)]], DAY)
+    assert [each.properties["n"] for each in found.activities] == [9, 8]
+    assert found.damaged_parts == 1
+
+
+@given(st.lists(st.sets(st.integers(1, 50)) | st.sampled_from([b"", b"x", b"nonsense"]), max_size=6))
+def test_damaged_parts_are_left_out_and_counted_and_the_others_still_count(
+    parts: list[set[int] | bytes],
+) -> None:
+    given_parts = [part if isinstance(part, bytes) else BitMap(part).serialize() for part in parts]
+    stripes: list[object] = [None, {"at": 1}, "x", [activity(9)]]
+    found = seen(Interval(0, 300), given_parts, stripes, DAY)
+    people = [part for part in parts if not isinstance(part, bytes)]
+    assert found.actors == len(set().union(*people))
+    assert found.damaged_parts == len(parts) - len(people) + 3
+    assert len(found.activities) == 1
+
+
+def test_the_latest_instant_that_can_be_told_is_told() -> None:
+    found = seen(Interval(0, 300), [], [[activity(253_402_300_799_999_999)]], DAY)
+    assert found.activities[0].occurred_at == "9999-12-31T23:59:59.999999Z"
+    assert found.damaged_parts == 0
 
 
 def test_the_picture_tells_times_in_utc_and_people_by_short_names() -> None:

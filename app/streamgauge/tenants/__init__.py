@@ -1,0 +1,1 @@
+"""Tenants - schools, organisations - and the groups of people in them."""
