@@ -18,63 +18,11 @@ from streamgauge_local.credentials import FILE, local_keys
 from tests.integration.api import Api, open_api
 from tests.integration.program import Program, given
 
-ROUTES = [
-    ("GET", path)
-    for path in ("summary", "dashboard", "aggregate", "timeseries", "breakdown", "realtime", "catalogue", "ledger", "pipeline", "openapi.json")
-] + [("POST", path) for path in ("query", "events", "events/track")]  # fmt: skip
-
 
 @pytest.fixture
 async def api(redis_url: str, database_url: str, tmp_path: Path) -> AsyncIterator[Api]:
     async with open_api(redis_url, database_url, tmp_path, {"here": "UTC", "there": "UTC"}) as opened:
         yield opened
-
-
-async def ask(api: Api, method: str, path: str, key: str | None) -> tuple[int, bytes]:
-    headers = {} if key is None else {"authorization": f"Bearer {key}"}
-    reply = await api.client.request(
-        method, f"/api/v1/{path}", headers=headers, json={} if method == "POST" else None
-    )
-    return reply.status_code, reply.content
-
-
-def test_the_list_of_routes_is_that_of_the_server(api: Api) -> None:
-    known = {
-        ("POST" if "post" in operations else "GET", path)
-        for path, operations in api.app.openapi()["paths"].items()
-    }
-    ours = {(method, path.removeprefix("/api/v1/")) for method, path in known if path.startswith("/api/v1/")}
-    assert ours | {("GET", "openapi.json")} == set(ROUTES)
-
-
-@pytest.mark.parametrize(("method", "path"), ROUTES)
-async def test_no_route_answers_without_a_usable_key_and_all_refusals_are_the_same(
-    api: Api, method: str, path: str
-) -> None:
-    scope = "write" if path.startswith("events") else "read"
-    expired = await api.key("here", scope, days=1)
-    await api.engine.connection.execute("UPDATE access_keys SET expires_at = now() - interval '1 second'")
-    revoked = await api.key("here", scope)
-    parsed = parse_key(revoked)
-    assert parsed is not None
-    await store.revoke(api.engine.connection, parsed.key_id)
-    wrong = f"sg_{parsed.key_id}_{make_key().secret}"
-    refused = {
-        await ask(api, method, path, key)
-        for key in (None, "", "nonsense", make_key().text, expired, revoked, wrong)
-    }
-    assert len(refused) == 1
-    assert next(iter(refused))[0] == 401
-    good = await api.key("here", scope)
-    assert (await ask(api, method, path, good))[0] not in (401, 403)
-
-
-@pytest.mark.parametrize(("method", "path"), ROUTES)
-async def test_a_key_may_do_only_what_it_was_made_for(api: Api, method: str, path: str) -> None:
-    other = await api.key("here", "read" if path.startswith("events") else "write")
-    assert (await ask(api, method, path, other))[0] == 403
-    admin = await api.key("here", "admin")
-    assert ((await ask(api, method, path, admin))[0] == 403) == path.startswith("events")
 
 
 async def test_a_revoked_key_is_refused_within_five_seconds_by_a_server_that_knew_it(api: Api) -> None:
@@ -168,10 +116,12 @@ def test_the_command_makes_lists_and_revokes_keys(
     key = re.search(r"sg_([0-9a-z]{12})_[A-Za-z0-9_-]{43}", said)
     assert key is not None
     listed = run("list")
-    assert f"{key[1]}  fresh  read  server, about one actor  usable  for the wall" in listed
+    assert f"{key[1]}  fresh  analyst  read  server, about one actor  usable  for the wall" in listed
     assert key[0] not in listed
     assert "revoked" in run("revoke", key[1])
-    assert f"{key[1]}  fresh  read  server, about one actor  revoked" in run("list", "--tenant", "fresh")
+    assert f"{key[1]}  fresh  analyst  read  server, about one actor  revoked" in run(
+        "list", "--tenant", "fresh"
+    )
     assert "Give --read" in run("create", "--tenant", "fresh", code=2)
     assert "--write alone" in run("create", "--tenant", "fresh", "--read", "--browser", code=2)
     assert "there is no key" in run("revoke", "nope", code=2)

@@ -1,5 +1,6 @@
 """What the read API refuses, and how it says so: parameters, questions, servers that are away."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from streamgauge import lending
 from streamgauge.read import connections, rows
 from streamgauge.read.api.asking import Asking
 from tests.integration.api import Api, bearer, open_api
@@ -137,9 +139,11 @@ async def test_every_parameter_is_refused_when_it_is_given_twice(api: Api, admin
     tried = 0
     for path, operations in document["paths"].items():
         for parameter in operations.get("get", {}).get("parameters", []):
+            if parameter["in"] != "query":
+                continue
             value = quote(str(parameter["schema"].get("examples", ["1"])[0]))
             reply = await api.client.get(
-                f"{path}?{parameter['name']}={value}&{parameter['name']}={value}",
+                f"{path.format(tenant='berlin', actor='01' * 17)}?{parameter['name']}={value}&{parameter['name']}={value}",
                 headers=bearer(admin),
             )
             assert check_problem(reply, 400)["field"] == parameter["name"]
@@ -237,7 +241,7 @@ async def test_when_all_connections_stay_busy_the_answer_is_503_and_says_so(
 ) -> None:
     key = await api.key("berlin", "read")
     await api.get("catalogue", key)  # so that the key is known
-    monkeypatch.setattr(connections, "PATIENCE", 0.05)
+    monkeypatch.setattr(lending, "PATIENCE", 0.05)
     pool = api.app.state.pool
     busy = [await pool.acquire() for _ in range(pool.get_max_size())]
     try:
@@ -253,15 +257,22 @@ async def test_when_all_connections_stay_busy_the_answer_is_503_and_says_so(
 
 
 async def test_a_statement_that_takes_too_long_is_503_and_says_what_to_narrow(
-    api: Api, database_url: str, monkeypatch: pytest.MonkeyPatch
+    redis_url: str, database_url: str, tmp_path: Path
 ) -> None:
+    async with open_api(redis_url, database_url, tmp_path, {"berlin": "UTC"}, statement_seconds=1) as api:
+        await check_statement_seconds(api, database_url)
+
+
+async def check_statement_seconds(api: Api, database_url: str) -> None:
     key = await api.key("berlin", "read")
-    monkeypatch.setattr(rows, "TIMEOUT", 200)
+    tenant_id = await api.engine.connection.fetchval("SELECT tenant_id FROM tenants")
+    async with api.app.state.desk.snapshot(tenant_id) as connection:
+        assert await connection.fetchval("SHOW statement_timeout") == "1s"
     locker = await asyncpg.connect(database_url)
     try:
         async with locker.transaction():
             await locker.execute("LOCK TABLE series IN ACCESS EXCLUSIVE MODE")
-            for reply in (await api.get("summary", key), await api.post("query", key, QUESTION)):
+            for reply in await asyncio.gather(api.get("summary", key), api.post("query", key, QUESTION)):
                 assert "narrow date_range" in check_problem(reply, 503)["detail"]
     finally:
         await locker.close()

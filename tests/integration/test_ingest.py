@@ -13,9 +13,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from streamgauge.errors import InputError, ServerError
-from streamgauge.ingest.body import DEEPEST, MOST_BYTES, decoded
+from streamgauge.capture.host_keys import HostKeys
+from streamgauge.entry import Announcement, Record
+from streamgauge.errors import ServerError, SettingsError
+from streamgauge.ingest import intake
+from streamgauge.ingest.body import MOST_BYTES
 from streamgauge.redis_stream import RedisStream
+from streamgauge.server import create_server
+from streamgauge_migrations import require_current
 from tests.integration.api import Api, bearer, open_api
 
 REQUEST = {
@@ -26,7 +31,7 @@ REQUEST = {
 
 @pytest.fixture
 async def api(redis_url: str, database_url: str, tmp_path: Path) -> AsyncIterator[Api]:
-    async with open_api(redis_url, database_url, tmp_path, {"here": "UTC"}) as opened:
+    async with open_api(redis_url, database_url, tmp_path, {"here": "UTC", "there": "UTC"}) as opened:
         yield opened
 
 
@@ -57,6 +62,49 @@ async def test_an_event_sent_twice_with_a_key_has_one_id_and_counts_once(api: Ap
     first, second = [(await api.post(path, key, event)).json() for path in ("events", "events/track")]
     assert first == second
     assert await figures(api) == {"applied": 1, "repeated_key": 1}
+
+
+async def test_a_key_repeats_only_within_its_tenant_name_and_sender(api: Api) -> None:
+    people = [bytes([1]) + bytes([number]) * 16 for number in (1, 2)]
+    plain = {"name": "http.request", "idempotency_key": "job-7"}
+    senders: list[tuple[str, dict[str, Any]]] = [
+        *[(await api.key(tenant, "write"), plain) for tenant in ("here", "there")],
+        *[(await api.key("here", "write", actor=actor), plain) for actor in people],
+        *[(await api.key("here", "write"), {**plain, "session": session}) for session in ("a", "b")],
+        (await api.key("here", "write"), {**plain, "name": "bot.request"}),
+        (await api.key("here", "write"), {**plain, "idempotency_key": "job-8"}),
+    ]
+
+    async def ids() -> list[str]:
+        replies = [(await api.post("events", key, event)).json() for key, event in senders]
+        return [reply["results"][0]["event_id"] for reply in replies]
+
+    first = await ids()
+    assert len(set(first)) == len(senders)
+    assert await ids() == first
+    # Another key of the same sender, and a session beside an actor, make no difference.
+    again = await api.post("events", await api.key("here", "write"), plain)
+    assert again.json()["results"][0]["event_id"] == first[0]
+    with_session = await api.post("events", senders[2][0], {**plain, "session": "a", "group": "there"})
+    assert with_session.json()["results"][0]["event_id"] == first[2]
+    assert await figures(api) == {"applied": len(senders), "repeated_key": len(senders) + 2}
+    rows = await api.engine.connection.fetch(
+        "SELECT name, sum(events)::int AS events FROM outcome_ledger JOIN tenants USING (tenant_id) GROUP BY name"
+    )
+    assert {row["name"]: row["events"] for row in rows} == {"here": 2 * (len(senders) - 1) + 2, "there": 2}
+
+
+async def test_every_event_of_a_list_gets_its_own_id_in_its_own_place(api: Api) -> None:
+    key = await api.key("here", "write")
+    events = [{**REQUEST, "idempotency_key": f"job-{number}"} for number in range(12)]
+    alone = [(await api.post("events", key, event)).json()["results"][0]["event_id"] for event in events]
+    assert len(set(alone)) == 12
+    # A key says which stream, so that a repetition meets its first copy whichever server takes it.
+    assert len([shard for shard in range(4) if await api.engine.stream.length(shard)]) > 1
+    wrong = {"name": "no.such"}
+    together = await api.post("events", key, {"events": [wrong, *events, wrong]})
+    assert [each.get("event_id") for each in together.json()["results"]] == [None, *alone, None]
+    assert (together.json()["accepted"], together.json()["rejected"]) == (12, 2)
 
 
 async def test_an_event_whose_answer_was_lost_counts_once_when_it_is_sent_again(api: Api) -> None:
@@ -206,15 +254,6 @@ async def test_an_endless_body_is_refused_once_it_is_too_long(api: Api) -> None:
     assert sent <= MOST_BYTES + 3 * 65_536
 
 
-async def test_a_body_nested_too_deeply_is_refused_before_it_is_decoded() -> None:
-    decoded(b"[" * DEEPEST + b"]" * DEEPEST)
-    for deep in (b"[" * (DEEPEST + 1), b'{"a":' * 200_000, b"[" * 1_000_000):
-        with pytest.raises(InputError, match="deeper than 8"):
-            decoded(deep)
-    # Brackets in texts are no nesting.
-    assert decoded(b'{"a": "[[[[[[[[[[[[ \\" [[[["}') == {"a": '[[[[[[[[[[[[ " [[[['}
-
-
 async def test_without_redis_the_answer_is_503_soon_and_the_server_lives_on(api: Api) -> None:
     key = await api.key("here", "write")
 
@@ -240,6 +279,94 @@ async def test_the_lanes_are_announced_and_closed_when_the_server_ends(
         rows = await again.engine.connection.fetch('SELECT closed, "end" FROM lanes')
     assert all(row["closed"] for row in rows)
     assert sum(row["end"] for row in rows) == 20
+
+
+@pytest.mark.parametrize("ending", ["refusing", "silent"])
+async def test_what_was_sent_is_announced_while_the_server_runs_and_whatever_redis_does(
+    redis_url: str, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
+    monkeypatch.setattr(intake, "ANNOUNCE_SECONDS", 0.02)
+    monkeypatch.setattr(intake, "GOODBYE_SECONDS", 0.1)
+    silent = False
+    append, refusals = RedisStream.append, 4  # more than one announcement's attempts
+    said: list[Announcement] = []
+
+    async def moody(stream: RedisStream, shard: int, record: Record) -> Any:
+        nonlocal refusals
+        if isinstance(record, Announcement):
+            if silent:
+                await asyncio.Event().wait()
+            if refusals:
+                refusals -= 1
+                raise ServerError("connection refused")
+            said.append(record)
+        return await append(stream, shard, record)
+
+    async def until(end: int, closed: bool) -> None:
+        deadline = time.monotonic() + 20
+        while not said or (said[-1].end, said[-1].closed) != (end, closed):
+            assert time.monotonic() < deadline, said
+            await asyncio.sleep(0.01)
+
+    with patch.object(RedisStream, "append", moody):
+        async with open_api(redis_url, database_url, tmp_path, {"here": "UTC"}) as api:
+            key = await api.key("here", "write")
+            for _ in range(3):
+                assert (await api.post("events", key, REQUEST)).status_code == 202
+            await until(3, closed=False)
+            # A lane that nobody used for a day is closed, before a worker forgets it.
+            with patch.object(intake, "IDLE_MS", -1):
+                await until(3, closed=True)
+            # And the server ends without Redis, too.
+            refusals, silent = 10**6, ending == "silent"
+            assert (await api.post("events", key, REQUEST)).status_code == 202
+
+
+async def test_what_redis_did_not_confirm_is_sent_again_and_counts_once(api: Api) -> None:
+    key = await api.key("here", "write")
+    append, unheard = RedisStream.append, 2
+
+    async def deaf_at_first(*arguments: Any) -> Any:
+        nonlocal unheard
+        found = await append(*arguments)
+        if unheard:
+            unheard -= 1
+            raise ServerError("no answer in time")
+        return found
+
+    with patch.object(RedisStream, "append", deaf_at_first):
+        reply = await api.post("events", key, {"events": [REQUEST] * 3})
+    assert (reply.status_code, reply.json()["accepted"]) == (202, 3)
+    assert await figures(api) == {"applied": 3}
+
+
+async def test_one_application_can_be_started_twice(api: Api) -> None:
+    app = create_server(api.app.state.settings, require_current)
+    for _ in range(2):
+        async with app.router.lifespan_context(app):
+            assert app.state.intake
+
+
+async def test_what_became_of_events_is_counted(api: Api) -> None:
+    key = await api.key("here", "write")
+    await api.post("events", key, {"events": [REQUEST, REQUEST, {"name": "no.such"}]})
+    with patch.object(RedisStream, "append", side_effect=ServerError("connection refused")):
+        assert (await api.post("events", key, {"events": [REQUEST, REQUEST]})).status_code == 503
+    with patch.object(HostKeys, "tenant", side_effect=SettingsError("/secret/keyring is damaged")):
+        refused = await api.post("events", key, REQUEST)
+    assert (refused.status_code, refused.headers["retry-after"]) == (503, "5")
+    assert "keyring" not in refused.text
+    counted = {
+        (sample.labels["result"], sample.labels["reason"]): sample.value
+        for family in api.app.state.registry.collect()
+        for sample in family.samples
+        if sample.name == "streamgauge_ingest_events_total"
+    }
+    assert counted == {
+        ("accepted", ""): 2,
+        ("rejected", "undeclared_event"): 1,
+        ("failed", "unavailable"): 3,
+    }
 
 
 JSON = st.recursive(

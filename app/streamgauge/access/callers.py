@@ -13,7 +13,7 @@ from streamgauge.access.keys import parse_key
 from streamgauge.access.roles import OF_TOKENS, Permission, Role, Scope, permitted
 from streamgauge.access.tenancy import platform_transaction
 from streamgauge.database import Pool
-from streamgauge.errors import ServerError
+from streamgauge.errors import ServerError, SettingsError
 from streamgauge.event import Source
 from streamgauge.sql import named_queries
 
@@ -87,8 +87,10 @@ class _Remembered(Generic[T]):
         if until > now:
             return known
         found: T | None = await look_up(name)
-        if len(self._until) >= MOST_REMEMBERED:
-            self._until.clear()
+        # The oldest goes: names that nobody has must not push out all the others at once.
+        self._until.pop(name, None)
+        while len(self._until) >= MOST_REMEMBERED:
+            self._until.pop(next(iter(self._until)))
         # Counted from before the look-up: what was changed since then must be seen in time.
         self._until[name] = now + REMEMBERED, found
         return found
@@ -135,7 +137,10 @@ class Callers:
         if tenant is None:
             return None
         # Reading the keyring may mean reading a file.
-        actor = await asyncio.to_thread(self._pseudonym_of, claims.tenant, claims.subject)
+        try:
+            actor = await asyncio.to_thread(self._pseudonym_of, claims.tenant, claims.subject)
+        except SettingsError as error:
+            raise ServerError("the keyring cannot be used: the server's log says why") from error
         return Caller(
             f"jwt:{actor.hex()[2:14]}",
             claims.tenant,
@@ -172,7 +177,7 @@ class Callers:
             async with asyncio.timeout(PATIENCE), platform_transaction(self._pool) as connection:
                 row = await connection.fetchrow(query, name)
                 return None if row is None else dict(row)
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except (OSError, TimeoutError, ServerError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             raise ServerError(
                 f"the credential cannot be looked up: PostgreSQL does not answer ({type(error).__name__})"
             ) from error

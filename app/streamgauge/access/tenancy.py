@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Final, Literal, TypeAlias
 
 from streamgauge.database import Connection, Pool
+from streamgauge.lending import lent
 
 #: The roles of migration 0003. Nobody logs in as them.
 API_ROLE: Final = "streamgauge_api"
@@ -32,9 +33,9 @@ async def become_platform(connection: Connection) -> None:
 async def tenant_transaction(
     pool: Pool, tenant_id: int, *, read_only: bool = False
 ) -> AsyncIterator[Connection]:
-    """A transaction that sees one tenant; with `read_only` a snapshot of it. Raises what asyncpg raises."""
+    """A transaction that sees one tenant; with `read_only` a snapshot of it. Raises ServerError as `lent`."""
     isolation: Isolation = "repeatable_read" if read_only else "read_committed"
-    async with pool.acquire() as connection, connection.transaction(isolation=isolation, readonly=read_only):
+    async with lent(pool) as connection, connection.transaction(isolation=isolation, readonly=read_only):
         await become(connection, tenant_id)
         yield connection
 
@@ -42,6 +43,6 @@ async def tenant_transaction(
 @asynccontextmanager
 async def platform_transaction(pool: Pool) -> AsyncIterator[Connection]:
     """A transaction that sees all tenants' settings and keys, and no events: to find out who asks, and for owners."""
-    async with pool.acquire() as connection, connection.transaction():
+    async with lent(pool) as connection, connection.transaction():
         await become_platform(connection)
         yield connection

@@ -1,15 +1,17 @@
 """Changes over the API: in one transaction of the caller's tenant or the platform, together with their line in the audit log."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Annotated
 
-from fastapi import HTTPException, Path, Query, Request
+from fastapi import Depends, HTTPException, Path, Query, Request
 
-from streamgauge.access import Caller
+from streamgauge.access import Caller, require
+from streamgauge.access.roles import Permission
 from streamgauge.access.tenancy import become, become_platform
 from streamgauge.database import Connection
-from streamgauge.read.connections import lent
+from streamgauge.read.api.parameters import refuse_strangers
+from streamgauge.lending import lent
 from streamgauge.tenants.records import LONGEST_ID
 
 TenantId = Annotated[
@@ -31,6 +33,16 @@ After = Annotated[
     ),
 ]
 Limit = Annotated[int, Query(ge=1, le=100, description="At most so many.", examples=[20])]
+
+
+def asking(permission: Permission) -> Callable[..., Awaitable[Caller]]:
+    """A dependency that gives the caller, who may do this. Raises InputError for unknown and repeated parameters."""
+
+    async def ask(request: Request, caller: Annotated[Caller, Depends(require(permission))]) -> Caller:
+        refuse_strangers(request)
+        return caller
+
+    return ask
 
 
 @asynccontextmanager

@@ -6,18 +6,18 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, HTTPException, Path, Request
 from fastapi.responses import Response
 
-from streamgauge.access import Caller, audit, require
+from streamgauge.access import Caller, audit
 from streamgauge.errors import InputError
 from streamgauge.ingest.body import decoded
 from streamgauge.read.body import read_body
 from streamgauge.read.problem_document import PROBLEMS, problem_response
 from streamgauge.tenants import groups
-from streamgauge.tenants.acting import After, Limit, TenantId, acting, no_tenant
+from streamgauge.tenants.acting import After, Limit, TenantId, acting, asking, no_tenant
 from streamgauge.tenants.bodies import CSV, JSON, MOST_BYTES, documented, json_of, media_type, validated
 from streamgauge.tenants.groups import Group, GroupChanges, GroupContent, Groups, NamedGroup, SeveralGroups
 from streamgauge.tenants.records import LONGEST_ID
 
-Admin = Annotated[Caller, Depends(require("admin"))]
+Admin = Annotated[Caller, Depends(asking("admin"))]
 GroupId = Annotated[
     str,
     Path(alias="group", min_length=1, max_length=LONGEST_ID, description="A group's id.", examples=["7b"]),

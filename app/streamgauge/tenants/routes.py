@@ -5,16 +5,16 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, HTTPException, Path, Request
 
-from streamgauge.access import Caller, audit, require
+from streamgauge.access import Caller, audit
 from streamgauge.read.problem_document import PROBLEMS, problem_response
 from streamgauge.read.problems import Refusal
 from streamgauge.tenants import store
-from streamgauge.tenants.acting import After, Limit, TenantId, acting, no_tenant
+from streamgauge.tenants.acting import After, Limit, TenantId, acting, asking, no_tenant
 from streamgauge.tenants.bodies import documented, json_of
 from streamgauge.tenants.records import NewTenant, Receipt, Tenant, TenantChange, Tenants
 
-Admin = Annotated[Caller, Depends(require("tenants"))]
-Owner = Annotated[Caller, Depends(require("platform"))]
+Admin = Annotated[Caller, Depends(asking("tenants"))]
+Owner = Annotated[Caller, Depends(asking("platform"))]
 _GOVERNED = ("status", "budgets")  # by the platform alone
 _UNKNOWN: dict[int | str, dict[str, Any]] = {
     404: problem_response("There is no such tenant, or it is not the caller's.")
