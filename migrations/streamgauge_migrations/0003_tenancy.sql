@@ -99,6 +99,10 @@ CREATE TABLE deletion_receipts (
 -- How many shards there are was never written down; see streamgauge_workers.installation.
 INSERT INTO installation (name, value) SELECT 'shards', count(*)::text FROM shards HAVING count(*) > 0 ON CONFLICT DO NOTHING;
 
+-- What the names of rate limits in Redis are made with, so that who has Redis' files alone cannot try out addresses.
+INSERT INTO installation (name, value)
+VALUES ('limits_secret', encode(sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid())), 'hex'));
+
 -- Row-level security ----------------------------------------------------------------------------------------------------
 
 -- Forced, so that it holds for the tables' owner too, who is let through by a policy of its own: worker and commands work on all

@@ -1,6 +1,7 @@
 """Events over HTTP: what is accepted is kept, what is not is told."""
 
 import asyncio
+import gzip
 import json
 import time
 from collections.abc import AsyncIterator
@@ -227,14 +228,18 @@ async def test_a_body_that_is_no_event_is_refused_as_a_whole(api: Api, body: byt
     assert reply.headers["content-type"] == "application/problem+json"
 
 
-async def test_only_plain_json_is_read(api: Api) -> None:
+async def test_json_is_read_plain_or_packed_and_nothing_else(api: Api) -> None:
     key = await api.key("here", "write")
-    for headers in (
-        {"content-type": "text/plain"},
-        {"content-type": "application/json", "content-encoding": "gzip"},
+    usual = {**bearer(key), "content-type": "application/json"}
+    event = b'{"name":"http.request"}'
+    for content, headers, status in (
+        (event, {"content-type": "text/plain"}, 415),
+        (event, {"content-encoding": "br"}, 415),
+        (event, {"content-encoding": "gzip"}, 400),
+        (gzip.compress(event), {"content-encoding": "gzip"}, 202),
     ):
-        reply = await api.client.post("/api/v1/events", content=b"{}", headers={**bearer(key), **headers})
-        assert reply.status_code == 415
+        reply = await api.client.post("/api/v1/events", content=content, headers={**usual, **headers})
+        assert reply.status_code == status, reply.text
 
 
 async def test_an_endless_body_is_refused_once_it_is_too_long(api: Api) -> None:

@@ -46,6 +46,8 @@ async def serve(
                         log_config=None,
                         access_log=False,
                         server_header=False,
+                        # Who is believed is said by STREAMGAUGE_TRUSTED_PROXIES alone.
+                        proxy_headers=False,
                         lifespan="on",
                         timeout_graceful_shutdown=GRACE,
                     )

@@ -42,6 +42,8 @@ class Caller:
     groups: frozenset[str] | None = None  #: those an analyst is limited to; None: the whole tenant
     source: Source = "server"  #: what events sent with it are marked as
     suspended: bool = False  #: its tenant is
+    people: bool = True  #: its tenant lets analysts and admins read rows about people
+    budget: int | None = None  #: requests a minute of its tenant, all credentials together; None: no more than their own limits
 
     def may(self, permission: Permission) -> bool:
         """Whether it may do this."""
@@ -150,6 +152,8 @@ class Callers:
             actor,
             claims.groups,
             suspended=tenant["status"] != "active",
+            people=tenant["people"],
+            budget=tenant["budget"],
         )
 
     async def _look_up_key(self, key_id: str) -> _Known | None:
@@ -166,6 +170,8 @@ class Callers:
             None if row["groups"] is None else frozenset(row["groups"]),
             cast(Source, row["source"]),
             suspended=row["status"] not in (None, "active"),
+            people=row["people"],
+            budget=row["budget"],
         )
         return _Known(bytes(row["digest"]), caller)
 

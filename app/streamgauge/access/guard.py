@@ -8,6 +8,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from streamgauge.access.callers import Caller, Callers
 from streamgauge.access.roles import Permission
+from streamgauge.limits.guarding import take_of_key
 
 _BEARER = HTTPBearer(
     auto_error=False,
@@ -40,6 +41,7 @@ def require(permission: Permission) -> Callable[..., Awaitable[Caller]]:
         )
         if caller is None:
             raise HTTPException(401, _REFUSED, {"WWW-Authenticate": "Bearer"})
+        await take_of_key(request, caller.key_id, caller.tenant, caller.budget)
         if not caller.may(permission):
             held = f"role {caller.role}, scopes {', '.join(sorted(caller.scopes)) or 'none'}"
             raise HTTPException(
@@ -48,6 +50,8 @@ def require(permission: Permission) -> Callable[..., Awaitable[Caller]]:
             )
         if caller.suspended:
             raise HTTPException(403, "this tenant is suspended: ask whoever runs the platform")
+        if permission == "people" and not caller.people and caller.role != "member":
+            raise HTTPException(403, "this tenant's policy `people` lets nobody read rows about others")
         return caller
 
     # What the tests' matrix reads: which permission each route asks for.

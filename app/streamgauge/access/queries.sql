@@ -1,12 +1,14 @@
 -- Access keys.
 
 -- key: a key that may be used, by its public name
-SELECT k.digest, t.name AS tenant, t.tenant_id, t.status, k.scopes, k.role, k.groups, k.actor, k.source
+SELECT k.digest, t.name AS tenant, t.tenant_id, t.status, k.scopes, k.role, k.groups, k.actor, k.source,
+       coalesce((t.policies->>'people')::boolean, true) AS people, (t.budgets->>'requests_per_minute')::int AS budget
 FROM access_keys k LEFT JOIN tenants t USING (tenant_id)
 WHERE k.key_id = $1 AND k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > now())
 
 -- tenant_of_token: the tenant that a token names
-SELECT tenant_id, status FROM tenants WHERE name = $1
+SELECT tenant_id, status, coalesce((policies->>'people')::boolean, true) AS people, (budgets->>'requests_per_minute')::int AS budget
+FROM tenants WHERE name = $1
 
 -- key_store: a new key of a tenant, or of the platform without one; returns nothing without such a tenant
 INSERT INTO access_keys (key_id, digest, tenant_id, scopes, actor, source, label, expires_at, role, groups)

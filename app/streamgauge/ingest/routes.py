@@ -124,6 +124,7 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {
     408: {"description": "The body did not arrive in time."},
     413: {"description": f"The body is longer than {MOST_BYTES} bytes."},
     415: {"description": "The body is not sent as application/json."},
+    429: {"description": "Too many requests: `Retry-After` says when to come again."},
     503: {"description": "The stream does not take events now: send them again, with idempotency keys."},
 }
 

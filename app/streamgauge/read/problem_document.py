@@ -31,6 +31,7 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
     400: problem_response("A parameter cannot be used."),
     401: problem_response("No usable key."),
     403: problem_response("The key may not do this."),
+    429: problem_response("Too many requests: `Retry-After` says when to come again."),
     503: problem_response("PostgreSQL does not answer in time."),
     # Beside documenting the rest, this keeps FastAPI from promising its own 422, which is a 400 here.
     "default": problem_response("Anything else that is wrong."),

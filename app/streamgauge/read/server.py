@@ -19,6 +19,7 @@ from streamgauge.access.tenancy import API_ROLE
 from streamgauge.catalogue import load_catalogue
 from streamgauge.database import open_pool
 from streamgauge.errors import SettingsError
+from streamgauge.limits.guarding import Limits, RateLimiting
 from streamgauge.read import exposition, health, page, problems
 from streamgauge.read.answer import Terms
 from streamgauge.read.api import routes
@@ -33,6 +34,7 @@ APPLICATION_NAME = "streamgauge serve"
 CONNECTIONS = 8
 GENERATION = 0  # the only one there is yet
 REDIS_PATIENCE = 2.0  # seconds
+LIMITS_SECRET = "SELECT value FROM installation WHERE name = 'limits_secret'"  # noqa: S105 - where it is
 
 
 def create_app(settings: Settings, check_schema: CheckSchema) -> FastAPI:
@@ -62,6 +64,8 @@ def create_app(settings: Settings, check_schema: CheckSchema) -> FastAPI:
     app.state.catalogue = load_catalogue(settings)
     app.state.registry = exposition.process_registry()
     # The last one added is the outermost.
+    app.state.limits = Limits(settings, app.state.registry)
+    app.add_middleware(RateLimiting, limits=app.state.limits)
     app.add_middleware(HeadAsGet)
     if settings.origins:
         app.add_middleware(
@@ -69,7 +73,7 @@ def create_app(settings: Settings, check_schema: CheckSchema) -> FastAPI:
             allow_origins=list(settings.origins),
             allow_methods=["GET", "POST"],
             allow_headers=["Authorization", "Content-Type", "If-None-Match"],
-            expose_headers=["ETag"],
+            expose_headers=["ETag", "RateLimit", "RateLimit-Policy", "Retry-After"],
         )
     app.add_middleware(RequestMetrics, registry=app.state.registry)
     app.add_middleware(SafeHeaders)
@@ -97,6 +101,8 @@ async def _connections(app: FastAPI) -> AsyncIterator[None]:
         settings.redis_url, settings.stream_prefix, GENERATION, settings.shards, patience=REDIS_PATIENCE
     )
     app.state.pool, app.state.stream = pool, stream
+    async with pool.acquire() as connection:
+        app.state.limits.secret = bytes.fromhex(await connection.fetchval(LIMITS_SECRET))
     app.state.pipeline = Pipeline(pool, stream)
     app.state.desk = Desk.over(pool, Terms.of(settings, app.state.catalogue))
     collectors = [app.state.pipeline, exposition.PoolSize(pool)]
@@ -108,5 +114,6 @@ async def _connections(app: FastAPI) -> AsyncIterator[None]:
         for collector in collectors:
             app.state.registry.unregister(collector)
         await stream.aclose()
+        await app.state.limits.aclose()
         # Not close(): that waits for connections whose server may be hung. Requests have ended by now.
         pool.terminate()

@@ -10,8 +10,8 @@ from streamgauge.access import Caller, require
 from streamgauge.access.roles import Permission
 from streamgauge.access.tenancy import become, become_platform
 from streamgauge.database import Connection
-from streamgauge.read.api.parameters import refuse_strangers
 from streamgauge.lending import lent
+from streamgauge.read.api.parameters import refuse_strangers
 from streamgauge.tenants.records import LONGEST_ID
 
 TenantId = Annotated[

@@ -7,8 +7,7 @@ from fastapi import HTTPException, Request
 from pydantic import BaseModel, ValidationError
 
 from streamgauge.errors import InputError
-from streamgauge.ingest.body import decoded
-from streamgauge.read.body import read_body
+from streamgauge.limits.bodies import decode_json, read_body
 
 MOST_BYTES = 4 * 1024 * 1024
 JSON, CSV = "application/json", "text/csv"
@@ -20,7 +19,7 @@ def json_of(model: type[Model]) -> Callable[[Request], Awaitable[Model]]:
 
     async def read(request: Request) -> Model:
         media_type(request, JSON)
-        return validated(model, decoded(await read_body(request, MOST_BYTES, "send less at once")))
+        return validated(model, decode_json(await read_body(request, MOST_BYTES, "send less at once")))
 
     return read
 
@@ -33,12 +32,10 @@ def documented(model: type[BaseModel], *others: str) -> dict[str, Any]:
 
 
 def media_type(request: Request, *allowed: str) -> str:
-    """What the body is said to be. Raises HTTPException 415 for anything else than what is allowed, compressed bodies included."""
+    """What the body is said to be. Raises HTTPException 415 for anything else than what is allowed."""
     given = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if given not in allowed:
         raise HTTPException(415, f"the body's Content-Type is {given[:80]!r}: send {' or '.join(allowed)}")
-    if request.headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
-        raise HTTPException(415, "the body is compressed (Content-Encoding): send it as it is")
     return given
 
 

@@ -8,8 +8,7 @@ from fastapi.responses import Response
 
 from streamgauge.access import Caller, audit
 from streamgauge.errors import InputError
-from streamgauge.ingest.body import decoded
-from streamgauge.read.body import read_body
+from streamgauge.limits.bodies import decode_json, read_body
 from streamgauge.read.problem_document import PROBLEMS, problem_response
 from streamgauge.tenants import groups
 from streamgauge.tenants.acting import After, Limit, TenantId, acting, asking, no_tenant
@@ -50,7 +49,7 @@ async def several(request: Request) -> list[NamedGroup]:
     given = media_type(request, JSON, CSV)
     body = await read_body(request, MOST_BYTES, "send fewer groups at once")
     if given == JSON:
-        return validated(SeveralGroups, decoded(body)).groups
+        return validated(SeveralGroups, decode_json(body)).groups
     try:
         text = body.decode("utf-8")
     except UnicodeDecodeError as error:

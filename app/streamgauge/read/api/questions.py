@@ -8,12 +8,12 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from streamgauge.errors import InputError
+from streamgauge.limits.bodies import read_body
 from streamgauge.read.answer import ask
 from streamgauge.read.api.asking import Asking, Reader, Sight, check_may_say_now
 from streamgauge.read.api.desk import Desk
 from streamgauge.read.api.parameters import named_here, refuse_strangers
 from streamgauge.read.api.question_shape import REQUEST_BODY
-from streamgauge.read.body import read_body
 from streamgauge.read.naming import shown
 from streamgauge.read.problems import Refusal
 from streamgauge.read.query import MOST_BYTES, parse_query
