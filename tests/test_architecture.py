@@ -211,7 +211,7 @@ PUBLIC = {"EventType", "Property", "Settings", "Streamgauge", "Ticket", "idempot
 PUBLIC_MODULES = {
     "streamgauge.capture.middleware",
     "streamgauge.integrations.fastapi",
-    "streamgauge.pytest_plugin",
+    "streamgauge.directory.host", "streamgauge.pytest_plugin",
     "streamgauge.testing",
 }
 

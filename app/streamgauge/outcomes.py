@@ -1,6 +1,6 @@
 """What can become of an event once a worker has read it. Everything counted or refused has a name here, and a code in the log.
 
-processed = applied + repeated_key + rejected{reason} + dead_lettered{reason}
+processed = applied + repeated_key + rejected{reason} + dead_lettered{reason} + erased
 """
 
 from typing import Literal, NamedTuple
@@ -8,10 +8,12 @@ from typing import Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-Name = Literal["applied", "repeated_key", "rejected", "dead_lettered"]
+#: "erased": it was one of the others once; that it was processed is all that is left of it.
+Name = Literal["applied", "repeated_key", "rejected", "dead_lettered", "erased"]
 Reason = Literal[
     "",
     "unknown_tenant",  # no tenant of that name: create it, then replay
+    "tenant_deleted",  # the tenant of that name was deleted; nothing of the event is kept
     "invalid_value",  # a measured number outside 0 .. 2**48-1, or a NaN
     "invalid_text",  # U+0000, or a text longer than 2,048 bytes
     "invalid_time",  # before 1970 or after 2100
@@ -39,7 +41,13 @@ CODES: dict[int, Outcome] = {
     5: Outcome("rejected", "invalid_time"),
     6: Outcome("dead_lettered", "late"),
     7: Outcome("dead_lettered", "future"),
+    8: Outcome("rejected", "tenant_deleted"),
+    9: Outcome("erased"),
 }
-APPLIED, REPEATED_KEY, UNKNOWN_TENANT, INVALID_VALUE, INVALID_TEXT, INVALID_TIME, LATE, FUTURE = CODES
+(
+    APPLIED, REPEATED_KEY, UNKNOWN_TENANT, INVALID_VALUE, INVALID_TEXT, INVALID_TIME, LATE, FUTURE, TENANT_DELETED, ERASED,
+) = CODES  # fmt: skip
+#: Reasons under which an event is entered for no tenant (0), whoever bears its name now.
+NOBODYS: frozenset[Reason] = frozenset({"unknown_tenant", "tenant_deleted"})
 
 Outcomes = npt.NDArray[np.uint8]  #: one code per event

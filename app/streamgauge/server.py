@@ -2,8 +2,10 @@
 
 from fastapi import FastAPI
 
+from streamgauge.access.tokens import Tokens
 from streamgauge.capture.host_keys import HostKeys
 from streamgauge.ingest import routes as ingest
+from streamgauge.people import routes as people
 from streamgauge.read.health import CheckSchema
 from streamgauge.read.server import create_app
 from streamgauge.settings import Settings
@@ -16,7 +18,9 @@ def create_server(settings: Settings, check_schema: CheckSchema) -> FastAPI:
     app = create_app(settings, check_schema)
     keyring = HostKeys(settings)
     app.state.pseudonym_of = lambda tenant, external: keyring.tenant(tenant).pseudonym("actor", external)
+    app.state.tokens = Tokens.from_settings(settings)
     app.include_router(ingest.router)
+    people.install(app)
     app.include_router(tenants.router)
     app.include_router(group_routes.router)
     return app

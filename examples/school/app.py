@@ -8,6 +8,7 @@ from streamgauge import Settings, Streamgauge
 
 from . import routes
 from .events import EVENT_TYPES, PAGE_VIEWED
+from .people import directory
 from .sessions import Sessions, session_of, student_of
 
 
@@ -28,6 +29,10 @@ def create_app(gauge: Streamgauge, notice: str = "") -> FastAPI:
     gauge.instrument(app)
     # Where the school's pages say that they were looked at: POST /streamgauge/events. No other event is taken from them.
     app.include_router(gauge.router(accept=[PAGE_VIEWED.name]))
+
+    # Where Streamgauge's server asks for the students' names, once both have been told a token.
+    if gauge.settings.directory_token:
+        app.include_router(directory(gauge.settings, sessions))
 
     app.include_router(routes.school)
     library = FastAPI(title="Library", dependencies=recognised)

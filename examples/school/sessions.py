@@ -23,6 +23,11 @@ class Sessions:
         self._students[secret] = student
         response.set_cookie(COOKIE, secret, httponly=True, samesite="lax")
 
+    @property
+    def students(self) -> frozenset[str]:
+        """Who is signed in."""
+        return frozenset(self._students.values())
+
     async def recognise(self, request: Request) -> None:
         """Put the student, or None, where `student_of` finds it."""
         request.state.student = self._students.get(request.cookies.get(COOKIE, ""))

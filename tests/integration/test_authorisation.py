@@ -35,6 +35,11 @@ ROUTES: dict[str, frozenset[str]] = {
     "GET /api/v1/realtime": READERS,
     "GET /api/v1/summary": READERS,
     "GET /api/v1/timeseries": READERS,
+    "GET /api/v1/actors": PEOPLE,
+    "POST /api/v1/actors/search": PEOPLE,
+    "GET /api/v1/actors/{id}": PEOPLE,
+    "GET /api/v1/actors/{id}/sessions": PEOPLE,
+    "GET /api/v1/events": PEOPLE,
     "GET /api/v1/tenants": ADMINS | OWNERS,
     "POST /api/v1/tenants": OWNERS,
     "GET /api/v1/tenants/{tenant}": ADMINS | OWNERS,
@@ -109,7 +114,7 @@ def filled(operation: str, tenant: str = "berlin", **names: str) -> tuple[str, s
     """Method and path below /api/v1, with names in their places."""
     method, path = operation.split(" ")
     for name, value in (
-        {"tenant": tenant, "group": "7b", "receipt": RECEIPT, "actor": ACTOR.hex()} | names
+        {"tenant": tenant, "group": "7b", "receipt": RECEIPT, "id": ACTOR.hex()} | names
     ).items():
         path = path.replace("{" + name + "}", value)
     return method, path.removeprefix("/api/v1/")
@@ -210,6 +215,53 @@ async def test_what_is_another_tenants_is_answered_as_what_is_nowhere(api: Api) 
         "SELECT tenants.name FROM groups JOIN tenants USING (tenant_id) ORDER BY 1"
     )
     assert len(groups) == 2
+
+
+async def test_another_persons_data_are_answered_as_nobodys(api: Api) -> None:
+    connection = api.engine.connection
+    rows = await connection.fetch(
+        "SELECT pseudonym, name FROM actors JOIN tenants USING (tenant_id) WHERE get_byte(pseudonym, 0) > 0 ORDER BY 1"
+    )
+    mine, other = [bytes(row["pseudonym"]) for row in rows if row["name"] == "berlin"][:2]
+    foreign = next(bytes(row["pseudonym"]) for row in rows if row["name"] == "kolkata")
+    await connection.execute(
+        "INSERT INTO group_members (tenant_id, group_id, actor) SELECT tenant_id, '7b', $1 FROM tenants WHERE name = 'berlin'",
+        mine,
+    )
+    keys = {
+        "member": await api.key("berlin", "read", role="member", actor=mine),
+        "limited analyst": await api.key("berlin", "read", groups=["7b"]),
+        "analyst of no group": await api.key("berlin", "read", groups=[]),
+        "admin": await api.key("berlin", "admin"),
+    }
+    unknown = bytes([1]) + bytes([255]) * 16
+    seen = {}
+    for path in ("actors/{}", "actors/{}/sessions"):
+        for name, key in keys.items():
+            replies = {
+                who: await api.get(path.format(who.hex()), key) for who in (mine, other, foreign, unknown)
+            }
+            seen[name] = [replies[who].status_code for who in (mine, other, foreign)]
+            hidden = [reply for reply in replies.values() if reply.status_code != 200]
+            assert {(reply.status_code, reply.content) for reply in hidden} == {
+                (404, replies[unknown].content)
+            }, (path, name)
+        assert seen == {
+            "member": [200, 404, 404], "limited analyst": [200, 404, 404], "analyst of no group": [404, 404, 404],
+            "admin": [200, 200, 404],
+        }  # fmt: skip
+    for name, key in keys.items():
+        listed = [each["id"] for each in (await api.get("actors?limit=100", key)).json()["actors"]]
+        events = await api.get("events?limit=100", key)
+        assert events.status_code == 200, events.text
+        told = events.text
+        if name == "admin":
+            assert {mine.hex(), other.hex()} <= set(listed)
+            assert len(events.json()["events"]) > 20
+        else:
+            assert set(listed) <= {mine.hex()}
+            assert other.hex() not in told
+        assert foreign.hex() not in [*listed, told]
 
 
 async def test_a_suspended_tenants_credentials_open_nothing(api: Api) -> None:

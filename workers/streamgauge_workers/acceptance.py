@@ -1,6 +1,6 @@
 """What becomes of each event of a batch, apart from repeated keys: pure, and recorded in the event log."""
 
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -24,6 +24,7 @@ LONGEST_TEXT = 2_048  # bytes of UTF-8: an admitted dimension value has to fit a
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 #: A day after the calendar's first instant, so that its local day lies within the calendar in every zone.
 FIRST_ACCEPTED = (FIRST_SECOND + 86_400) * 1_000_000
+EARLIEST = -(2**63)
 AHEAD = timedelta(minutes=5)  # how far a producer's clock may run ahead of PostgreSQL's
 
 
@@ -49,6 +50,19 @@ def judge(
     unknown = [name not in tenants for name in table.tenant.values]
     outcomes[np.array(unknown, np.bool_)[table.tenant.codes]] = UNKNOWN_TENANT
     return outcomes
+
+
+def of_deleted_tenants(table: Table, trusted: Mask, deleted: Mapping[str, int | None]) -> Mask:
+    """Rows of tenants that were deleted: `deleted` maps their names to when another tenant took the name, None: none has.
+
+    From then on (microseconds since 1970) events are the new tenant's, and so is a `trusted` row: imports of the old one ended with it.
+    """
+    if not any(name in deleted for name in table.tenant.values):
+        return np.zeros(table.n, np.bool_)
+    gone = np.array([name in deleted and deleted[name] is None for name in table.tenant.values])
+    since = np.array([deleted.get(name) or EARLIEST for name in table.tenant.values], np.int64)
+    codes = table.tenant.codes
+    return np.asarray(gone[codes] | ((table.occurred_at < since[codes]) & ~trusted), np.bool_)
 
 
 def _bad_values(table: Table, catalogue: Catalogue) -> Mask:

@@ -15,12 +15,14 @@ import numpy as np
 from streamgauge.database import Connection
 from streamgauge.entry import Batch, Entry
 from streamgauge.errors import FrameError, NewerFrameError
-from streamgauge.outcomes import APPLIED, CODES, REPEATED_KEY, Outcome, Outcomes
+from streamgauge.outcomes import APPLIED, CODES, REPEATED_KEY, TENANT_DELETED, Outcome, Outcomes
 from streamgauge.settings import Settings
 from streamgauge.summaries.rollups import Catalogue
-from streamgauge.table import Table, join, thaw
+from streamgauge.table import Mask, Table, join, thaw
 from streamgauge_workers import dead_letters
 from streamgauge_workers.acceptance import judge as judge_events
+from streamgauge_workers.acceptance import of_deleted_tenants
+from streamgauge_workers.blanking import blank, refreeze
 from streamgauge_workers.dead_letters import DeadLetter
 from streamgauge_workers.delivery import Verdict
 from streamgauge_workers.delivery import judge as judge_entries
@@ -66,6 +68,7 @@ class Applier:
         self.recent_activity = RecentActivity(shard, catalogue)
         self.recent_actors = RecentActors(shard)
         self.prepare_due = float("-inf")
+        self.tenants_read = False
 
     async def prepare(self, connection: Connection) -> None:
         """Create the partitions that the next transactions need."""
@@ -159,20 +162,27 @@ class Applier:
         counts: Counter[tuple[int, Outcome]] = Counter()
         if tables:
             table = join(tables)
-            await self.tenants.require(connection, table.tenant.values, at)
+            # The first time behind this token: what a deletion has announced by moving it has to be seen (rule P5).
+            await self.tenants.require(connection, table.tenant.values, at, anew=not self.tenants_read)
+            self.tenants_read = True
             trusted = np.repeat(
                 [verdict.lanes[batch.lane].trusted for batch in readable], [batch.n for batch in readable]
             )
             # Another shard may read the tenants anew meanwhile: what is decided by these is entered for these.
             tenants = self.tenants.by_name
-            outcomes = await self._outcomes(connection, table, trusted, tenants, now)
+            deleted = of_deleted_tenants(table, trusted, self.tenants.deleted)
+            outcomes = await self._outcomes(connection, table, trusted, deleted, tenants, now)
             known = {name: tenant.scope.tenant_id for name, tenant in tenants.items()}
             tenant_ids = np.array([known.get(name, 0) for name in table.tenant.values])[table.tenant.codes]
+            tenant_ids[deleted] = 0
             logged = []
             for batch, part, start in zip(
                 readable, tables, np.cumsum([0] + [part.n for part in tables]), strict=False
             ):
                 decided = outcomes[start : start + part.n]
+                if (forgotten := decided == TENANT_DELETED).any():
+                    part = blank(part, forgotten, now)
+                    batch = replace(batch, payload=refreeze(part))
                 ids = [known.get(name, 0) for name in part.tenant.values]
                 logged.append(Logged(batch, part, ids, decided))
                 letters += _refused(batch, part, ids, decided)
@@ -209,13 +219,16 @@ class Applier:
         self,
         connection: Connection,
         table: Table,
-        trusted: np.ndarray[tuple[int], np.dtype[np.bool_]],
+        trusted: Mask,
+        deleted: Mask,
         tenants: Container[str],
         now: datetime,
     ) -> Outcomes:
         outcomes = judge_events(table, trusted, tenants, self.catalogue, now, self.max_lateness)
+        outcomes[deleted] = TENANT_DELETED
         timely = outcomes == APPLIED
         repeated = await self.keys.repeated(connection, table, timely, now)
+        repeated &= ~deleted
         outcomes[repeated] = REPEATED_KEY
         await self.keys.store(connection, table, timely & ~repeated, now)
         return outcomes

@@ -94,6 +94,8 @@ async def _refill(connection: Connection, aside: Connection, shard: int, summari
         table = event_log.read(row)
         if row["outcomes"] is not None:
             table = table.select(np.frombuffer(row["outcomes"], np.uint8) == APPLIED)
+        leaving = [name in summariser.tenants.deleting for name in table.tenant.values]
+        table = table.select(~np.array(leaving, np.bool_)[table.tenant.codes])
         used = {table.tenant.values[code] for code in np.unique(table.tenant.codes).tolist()}
         if strange := used - summariser.tenants.by_name.keys():
             raise InputError(

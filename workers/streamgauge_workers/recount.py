@@ -13,7 +13,7 @@ import numpy as np
 
 from streamgauge.database import Connection
 from streamgauge.errors import FrameError
-from streamgauge.outcomes import APPLIED, CODES, Outcome, Outcomes
+from streamgauge.outcomes import APPLIED, CODES, NOBODYS, Outcome, Outcomes
 from streamgauge.ranges import Ranges
 from streamgauge.summaries.admission import rank
 from streamgauge.summaries.fold import MOST_EVENTS, Scope, fold
@@ -77,7 +77,10 @@ async def recount(
 
 
 async def _tables(connection: Connection, tenants: Tenants, found: Recount | None) -> AsyncIterator[Table]:
-    """The log's applied events in tables of convenient size; fills in ledger and lanes where `found` is given."""
+    """The log's applied events in tables of convenient size; fills in ledger and lanes where `found` is given.
+
+    Those of tenants that are being deleted are left out, erased or not yet.
+    """
     waiting: list[Table] = []
     async for row in connection.cursor(SQL["log"], prefetch=200):
         try:
@@ -93,10 +96,12 @@ async def _tables(connection: Connection, tenants: Tenants, found: Recount | Non
         )
         if found is not None:
             _account(found, row, table, outcomes, tenants)
-        known = np.array([name in tenants.by_name for name in table.tenant.values], np.bool_)[
-            table.tenant.codes
-        ]
-        if found is not None and (strange := (outcomes == APPLIED) & ~known).any():
+        known, leaving = (
+            np.array([name in names for name in table.tenant.values], np.bool_)[table.tenant.codes]
+            for names in (tenants.by_name, tenants.deleting)
+        )
+        known &= ~leaving
+        if found is not None and (strange := (outcomes == APPLIED) & ~known & ~leaving).any():
             name = table.tenant.values[int(table.tenant.codes[strange][0])]
             found.damaged.append(f"{name_of(row)}: it holds events of tenant {name!r}, which is not there")
         applied = table.select((outcomes == APPLIED) & known)
@@ -123,11 +128,11 @@ def _account(found: Recount, row: asyncpg.Record, table: Table, outcomes: Outcom
     hour = row["applied_at"].replace(minute=0, second=0, microsecond=0)
     for code, name in enumerate(table.tenant.values):
         tenant = tenants.by_name.get(name)
+        named = tenants.deleting.get(name, 0) if tenant is None else tenant.scope.tenant_id
         codes, counts = np.unique(outcomes[table.tenant.codes == code], return_counts=True)
         for outcome, count in zip(codes.tolist(), counts.tolist(), strict=True):
             # A tenant that was unknown then keeps its rejections under tenant 0, though it may exist by now.
-            known = tenant is not None and CODES[outcome].reason != "unknown_tenant"
-            tenant_id = tenant.scope.tenant_id if known and tenant is not None else 0
+            tenant_id = 0 if CODES[outcome].reason in NOBODYS else named
             found.ledger[tenant_id, hour, CODES[outcome]] += count
 
 

@@ -12,6 +12,7 @@ from streamgauge.settings import Settings
 from streamgauge.stream import StreamPort
 from streamgauge.summaries.rollups import Catalogue
 from streamgauge_workers import metrics
+from streamgauge_workers.erasure import Erasure
 from streamgauge_workers.installation import WORKERS, agree
 from streamgauge_workers.leases import Leases
 from streamgauge_workers.queries import SQL
@@ -54,6 +55,9 @@ class Worker:
                 await connection.execute(SQL["shard_create"], shard, self.stream.generation, shard)
             await connection.execute(SQL["workers_forget"])
         log.info("worker started", worker=str(self.leases.worker_id), shards=self.stream.shards)
+        erasure = asyncio.create_task(
+            Erasure(self.pool, self.settings, self.stopping).run(), name="deletions"
+        )
         try:
             while not self.stopping.is_set():
                 await self._turn()
@@ -62,6 +66,8 @@ class Worker:
                 except TimeoutError:
                     continue
         finally:
+            self.stopping.set()
+            await erasure
             await self._leave()
 
     async def _turn(self) -> None:
