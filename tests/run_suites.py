@@ -23,6 +23,7 @@ SUITES = {
     "unit": "tests/unit",
     "contract": "tests/contract",
     "integration": "tests/integration",
+    "api": "tests/api",
     "acceptance": "tests/acceptance",
     "architecture": "tests/test_architecture.py",
     "browser": "tests/browser",

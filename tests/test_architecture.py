@@ -28,6 +28,8 @@ HEAVY = {
     "structlog",
     "typer",
     "rich",
+    "jwt",
+    "cryptography",
 }
 
 
@@ -211,7 +213,8 @@ PUBLIC = {"EventType", "Property", "Settings", "Streamgauge", "Ticket", "idempot
 PUBLIC_MODULES = {
     "streamgauge.capture.middleware",
     "streamgauge.integrations.fastapi",
-    "streamgauge.directory.host", "streamgauge.pytest_plugin",
+    "streamgauge.directory.host",
+    "streamgauge.pytest_plugin",
     "streamgauge.testing",
 }
 

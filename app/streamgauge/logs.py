@@ -29,6 +29,7 @@ _HIDDEN = (
     (re.compile(r"(invalid input for query argument \$\d+): .*", re.DOTALL), r"\1"),
     (re.compile(r"\b(?:b'(?:[^'\\]|\\.)*'|b\"(?:[^\"\\]|\\.)*\")"), "<bytes>"),
     (re.compile(r"\bsg_[0-9a-z]{12}_[A-Za-z0-9_-]{20,}"), "<key>"),
+    (re.compile(r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_.-]+"), "<token>"),
     (re.compile(r"(?:\\x|\b)(?=[0-9a-fA-F]*\d)[0-9a-fA-F]{24,}\b"), "<hex>"),
 )
 #: Everything that could move a cursor, end a line or turn text around.

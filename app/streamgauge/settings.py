@@ -205,7 +205,7 @@ class Settings:
     jwt_jwks: str = _setting(
         "",
         "STREAMGAUGE_JWT_JWKS",
-        doc="Where the provider's public keys are: an https:// address, or a file with a JWK set.",
+        doc="Where the provider's public keys are: an https:// address, http:// on this machine, or a file with a JWK set.",
     )
     jwt_algorithms: str = _setting(
         "RS256,ES256,EdDSA",
@@ -215,7 +215,8 @@ class Settings:
     jwt_claims: str = _setting(
         "actor=sub,tenant=tenant,role=role,groups=groups",
         "STREAMGAUGE_JWT_CLAIMS",
-        doc="Which claims hold actor, tenant, role and groups; a dot goes into an object: role=realm_access.role.",
+        doc="Which claims hold actor, tenant, role and groups; a dot goes into an object: role=realm_access.role. "
+        "A name with :// is taken as it stands.",
     )
     directory_url: str = _setting(
         "",

@@ -51,6 +51,9 @@ CREATE TABLE group_members (
 );
 CREATE INDEX group_members_by_actor ON group_members (tenant_id, actor);
 
+-- Lists of people begin with dense ids.
+CREATE INDEX actors_by_id ON actors (tenant_id, actor_id);
+
 -- Keys: what their holder is, and of whom it may see something. An owner's key is of no tenant.
 ALTER TABLE access_keys
     ALTER tenant_id DROP NOT NULL,

@@ -89,7 +89,10 @@ def test_without_a_usable_key_it_asks_for_one_and_says_why(browser: Browser, ser
     wrong = key[:-4] + ("aaaa" if not key.endswith("aaaa") else "bbbb")
     with visit(browser, served.address) as seen:
         expect(seen.page.get_by_text("streamgauge keys create")).to_be_visible()
-        for text, told in (("nonsense", "That is not a key"), (wrong, "a valid access key is needed")):
+        for text, told in (
+            ("nonsense", "That is not a key"),
+            (wrong, "a valid access key or token is needed"),
+        ):
             seen.page.get_by_label("Access key").fill(text)
             seen.page.get_by_role("button", name="Open").click()
             expect(seen.page.get_by_role("alert").filter(has_text=told)).to_be_visible()

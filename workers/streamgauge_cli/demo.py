@@ -2,12 +2,14 @@
 
 import ipaddress
 import os
+import secrets
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 from streamgauge.errors import SettingsError
 from streamgauge.settings import Settings
+from streamgauge_cli.address import base_url
 
 #: A tenant of its own: demo traffic must not be among anybody's figures.
 TENANT = "demo-school"
@@ -45,6 +47,14 @@ def host_of(settings: Settings) -> str:
     except ValueError:
         loopback = False
     return host if loopback else "127.0.0.1"
+
+
+def directory(settings: Settings) -> dict[str, str]:
+    """Where the server asks for the names of the example's people, and what it shows there: made anew at every start."""
+    return {
+        "STREAMGAUGE_DIRECTORY_URL": f"{base_url(host_of(settings), port_of(settings))}/streamgauge/directory",
+        "STREAMGAUGE_DIRECTORY_TOKEN": secrets.token_urlsafe(32),
+    }
 
 
 def command(settings: Settings) -> list[str]:

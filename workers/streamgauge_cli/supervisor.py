@@ -35,6 +35,7 @@ class Supervisor:
         self._logs = prepare_directory(settings.data_dir) / "logs"
         self._children: list[Process] = []
         self._school: Process | None = None
+        self._directory = demo.directory(settings) if with_demo and not settings.directory_url else {}
 
     async def run(self, began: float) -> None:
         """Start all, say where they are, and stay until cancelled; `began` is when the user asked.
@@ -88,6 +89,7 @@ class Supervisor:
             "STREAMGAUGE_PORT": str(settings.port),
             "STREAMGAUGE_WORKER_PORT": str(settings.worker_port),
             "PYTHONUNBUFFERED": "1",
+            **self._directory,
         }
 
     async def _until_ready(self) -> None:

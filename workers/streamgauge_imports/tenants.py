@@ -51,7 +51,8 @@ async def require_tenant(connection: Connection, name: str, time_zone: str | Non
     if row is None:
         await connection.execute(SQL["tenant_create"], name, time_zone or DEFAULT_ZONE)
         row = await connection.fetchrow(SQL["tenant"], name)
-        assert row is not None  # noqa: S101 - it is there now, whoever made it
+        if row is None:
+            raise InputError(f"tenant {name!r} is being deleted: try again once it is gone", "tenant")
     zones = tuple(zip(row["effective"], row["zones"], strict=True))
     tenant = Tenant(row["tenant_id"], name, row["cardinality_key"], zones)
     if time_zone not in (None, tenant.time_zone):

@@ -43,7 +43,9 @@ class Caller:
     source: Source = "server"  #: what events sent with it are marked as
     suspended: bool = False  #: its tenant is
     people: bool = True  #: its tenant lets analysts and admins read rows about people
-    budget: int | None = None  #: requests a minute of its tenant, all credentials together; None: no more than their own limits
+    budget: int | None = (
+        None  #: requests a minute of its tenant, all credentials together; None: no more than their own limits
+    )
 
     def may(self, permission: Permission) -> bool:
         """Whether it may do this."""

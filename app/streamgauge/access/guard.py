@@ -15,7 +15,7 @@ _BEARER = HTTPBearer(
     scheme_name="key",
     description="An access key (`streamgauge keys create --tenant NAME --read`), or a token of your identity provider",
 )
-_REFUSED = "a valid access key is needed: Authorization: Bearer sg_..."
+_REFUSED = "a valid access key or token is needed: Authorization: Bearer sg_..."
 #: What is told to who may not do something: what it would take.
 _NEEDED: dict[Permission, str] = {
     "write": "it takes a key with the scope write",
@@ -23,6 +23,7 @@ _NEEDED: dict[Permission, str] = {
     "people": "it takes a member, an analyst or an admin who may read",
     "admin": "it takes an admin of the tenant",
     "tenants": "it takes an admin of the tenant, or an owner of the platform",
+    "any": "it takes a credential",
     "platform": "it takes an owner of the platform",
 }
 

@@ -1,6 +1,6 @@
 """Bodies of requests as models: read within bounds, and what is wrong with them told by field."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
 from fastapi import HTTPException, Request
@@ -26,9 +26,22 @@ def json_of(model: type[Model]) -> Callable[[Request], Awaitable[Model]]:
 
 def documented(model: type[BaseModel], *others: str) -> dict[str, Any]:
     """What the OpenAPI document says of a body that is read by hand."""
-    content: dict[str, Any] = {JSON: {"schema": model.model_json_schema()}}
+    schema = model.model_json_schema()
+    inner = schema.pop("$defs", {})
+    content: dict[str, Any] = {JSON: {"schema": _inlined(schema, inner)}}
     content.update({other: {"schema": {"type": "string"}} for other in others})
     return {"requestBody": {"required": True, "content": content}}
+
+
+def _inlined(schema: Any, inner: Mapping[str, Any]) -> Any:
+    """The schema with its own definitions in their places: inside the document they could not be found."""
+    if isinstance(schema, list):
+        return [_inlined(each, inner) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    name = str(schema.get("$ref", "")).removeprefix("#/$defs/")
+    beside = {key: _inlined(each, inner) for key, each in schema.items() if key != "$ref"}
+    return {**_inlined(inner[name], inner), **beside} if name in inner else beside
 
 
 def media_type(request: Request, *allowed: str) -> str:

@@ -10,11 +10,11 @@ from fastapi import Query, Request
 from streamgauge.errors import InputError
 from streamgauge.read.date_range import RELATIVE
 from streamgauge.read.naming import near, shown
-from streamgauge.read.query import MOST_BYTES
 
 MOST_NAME = 80  # characters of a parameter's name in a message
 LONGEST_INSTANT = 40  # characters
 LONGEST_LIST = 2_000  # characters
+LONGEST_FILTERS = 8_000  # of an address; longer ones fit a body
 
 DateRange = Annotated[
     str | None,
@@ -53,7 +53,7 @@ Metrics = Annotated[
 Filters = Annotated[
     str | None,
     Query(
-        max_length=MOST_BYTES,
+        max_length=LONGEST_FILTERS,
         description="A list of filters as JSON, all of which must hold; as in `POST /api/v1/query`.",
         examples=['[["is","http.request.method",["GET"]]]'],
     ),

@@ -1,11 +1,12 @@
 """All routes of the read API."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import orjson
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 
+from streamgauge.access import Caller, require
 from streamgauge.read.api import (
     aggregate,
     breakdown,
@@ -18,7 +19,7 @@ from streamgauge.read.api import (
     summary,
     timeseries,
 )
-from streamgauge.read.api.asking import Ask
+from streamgauge.read.api.parameters import refuse_strangers
 from streamgauge.read.api.tags import by_content
 from streamgauge.read.problem_document import PROBLEMS
 
@@ -33,7 +34,7 @@ for each in (aggregate, timeseries, breakdown, catalogue, summary, dashboard, re
 
 
 @router.get("/openapi.json", include_in_schema=False)
-async def openapi(asking: Ask) -> Response:
-    """The OpenAPI document of this server."""
-    request: Request = asking.request
+async def openapi(request: Request, _: Annotated[Caller, Depends(require("any"))]) -> Response:
+    """The OpenAPI document of this server, which holds nobody's data."""
+    refuse_strangers(request)
     return by_content(request, orjson.dumps(request.app.openapi()))

@@ -9,7 +9,7 @@ import jsonschema
 import pytest
 
 from streamgauge.read.problems import MEDIA_TYPE
-from tests.integration.api import Api, bearer, open_api
+from tests.api.server import Api, bearer, open_api
 from tests.integration.engine import generate
 
 READING = (

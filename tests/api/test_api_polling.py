@@ -15,7 +15,7 @@ from streamgauge.read.api import asking, version
 from streamgauge.read.api.kept_answers import KeptAnswers
 from streamgauge.server import create_server
 from streamgauge_migrations import require_current
-from tests.integration.api import Api, bearer, open_api
+from tests.api.server import Api, bearer, open_api
 from tests.integration.engine import Plain, generate
 from tests.integration.statements import Statements, heard
 

@@ -23,7 +23,7 @@ from streamgauge.read import rows
 from streamgauge.read.api.dashboard import PERIODS
 from streamgauge.read.api.realtime import handle
 from streamgauge.read.api.version import REMEMBERED
-from tests.integration.api import Api, names, open_api
+from tests.api.server import Api, names, open_api
 from tests.integration.engine import Plain, generate
 from tests.oracles import event_counts as oracle
 

@@ -1,9 +1,13 @@
 """Row-level security: the database itself keeps tenants apart, whatever a query forgets."""
 
+import dataclasses
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import asyncpg
+import httpx2 as httpx
 import pytest
 
 from streamgauge.access.keys import make_key
@@ -16,6 +20,9 @@ from streamgauge.access.tenancy import (
 )
 from streamgauge.database import Pool, open_connection, open_pool
 from streamgauge.errors import ServerError
+from streamgauge.server import create_server
+from streamgauge_migrations import require_current
+from tests.api.server import bearer, open_api
 from tests.integration.engine import generate, open_engine
 
 TENANTS = {"berlin": "Europe/Berlin", "kolkata": "Asia/Kolkata"}
@@ -129,9 +136,9 @@ async def test_without_a_tenant_nothing_is_seen_also_on_a_connection_that_had_on
 
 
 async def test_a_failed_transaction_leaves_neither_tenant_nor_platform_behind(pool: Pool) -> None:
-    for opened in (lambda: tenant_transaction(pool, 1), lambda: platform_transaction(pool)):
+    for opened in (tenant_transaction(pool, 1), platform_transaction(pool)):
         with pytest.raises(asyncpg.DivisionByZeroError):
-            async with opened() as connection:
+            async with opened as connection:
                 await connection.execute("SELECT 1/0")
         assert await pool.fetchval("SELECT count(*) FROM tenants") == 0
         assert await pool.fetchval("SELECT current_user") == API_ROLE
@@ -199,6 +206,38 @@ async def test_a_row_cannot_be_written_for_another_tenant(pool: Pool) -> None:
                 "INSERT INTO access_keys (key_id, digest, tenant_id, scopes, role) VALUES ($1, $2, $3, '{read}', 'analyst')",
                 key.key_id, key.digest, other,
             )  # fmt: skip
+
+
+async def test_the_server_runs_as_a_login_that_is_a_member_of_nothing_else(
+    redis_url: str, database_url: str, tmp_path: Path
+) -> None:
+    async with open_api(redis_url, database_url, tmp_path, TENANTS) as api:
+        connection = api.engine.connection
+        await connection.execute("CREATE ROLE server_alone LOGIN NOINHERIT")
+        try:
+            await connection.execute("GRANT streamgauge_api, streamgauge_platform TO server_alone")
+            url = urlsplit(database_url)._replace(netloc="server_alone@").geturl()
+            app = create_server(
+                dataclasses.replace(api.app.state.settings, database_url=url), require_current
+            )
+            key, owner = await api.key("berlin", "read", "admin", "write"), await api.key(None, "platform")
+            async with app.router.lifespan_context(app):
+                assert await app.state.pool.fetchval("SELECT session_user") == "server_alone"
+                transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+                async with httpx.AsyncClient(transport=transport, base_url="http://streamgauge") as client:
+                    for path, given in (
+                        ("/health/ready", None), ("/metrics", None), ("/api/v1/summary", key), ("/api/v1/dashboard", key),
+                        ("/api/v1/realtime", key), ("/api/v1/ledger", key), ("/api/v1/pipeline", key), ("/api/v1/actors", key),
+                        ("/api/v1/events", key), ("/api/v1/tenants/berlin/groups", key), ("/api/v1/tenants", owner),
+                    ):  # fmt: skip
+                        reply = await client.get(path, headers=bearer(given))
+                        assert reply.status_code == 200, (path, reply.text)
+                    made = await client.post("/api/v1/tenants", json={"id": "new"}, headers=bearer(owner))
+                    assert made.status_code == 201, made.text
+                with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                    await app.state.pool.execute("RESET ROLE; SELECT count(*) FROM hourly_summary")
+        finally:
+            await connection.execute("DROP ROLE server_alone")
 
 
 async def test_a_database_without_the_roles_is_a_clear_error(database_url: str) -> None:

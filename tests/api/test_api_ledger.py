@@ -16,7 +16,7 @@ from streamgauge.entry import Announcement, Batch
 from streamgauge.frame import freeze
 from streamgauge.ranges import Ranges
 from streamgauge_workers.delivery import LaneState, ledger
-from tests.integration.api import Api, open_api
+from tests.api.server import Api, open_api
 from tests.integration.engine import Plain, event_of
 
 ZONES = {"kolkata": "Asia/Kolkata", "berlin": "Europe/Berlin"}

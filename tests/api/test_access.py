@@ -15,7 +15,7 @@ from streamgauge.access.keys import make_key, parse_key
 from streamgauge.errors import InputError, ServerError
 from streamgauge.logs import redacted
 from streamgauge_local.credentials import FILE, local_keys
-from tests.integration.api import Api, open_api
+from tests.api.server import Api, open_api
 from tests.integration.program import Program, given
 
 

@@ -22,7 +22,7 @@ from streamgauge.ingest.body import MOST_BYTES
 from streamgauge.redis_stream import RedisStream
 from streamgauge.server import create_server
 from streamgauge_migrations import require_current
-from tests.integration.api import Api, bearer, open_api
+from tests.api.server import Api, bearer, open_api
 
 REQUEST = {
     "name": "http.request",

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from streamgauge import lending
 from streamgauge.read import connections, rows
 from streamgauge.read.api.asking import Asking
-from tests.integration.api import Api, bearer, open_api
+from tests.api.server import Api, bearer, open_api
 
 FOREVER = "9" * 30
 LONG = "x" * 70_000
@@ -143,7 +143,7 @@ async def test_every_parameter_is_refused_when_it_is_given_twice(api: Api, admin
                 continue
             value = quote(str(parameter["schema"].get("examples", ["1"])[0]))
             reply = await api.client.get(
-                f"{path.format(tenant='berlin', actor='01' * 17)}?{parameter['name']}={value}&{parameter['name']}={value}",
+                f"{path.format(tenant='berlin', id='01' * 17)}?{parameter['name']}={value}&{parameter['name']}={value}",
                 headers=bearer(admin),
             )
             assert check_problem(reply, 400)["field"] == parameter["name"]

@@ -27,8 +27,8 @@ from streamgauge_workers.deletion import SQL, Deletion, Tally
 from streamgauge_workers.erasure import Erasure
 from streamgauge_workers.rebuild import rebuild
 
-from .engine import DAY, Engine, Plain, event_of, generate, open_engine
-from .program import Program, given
+from ..integration.engine import DAY, Engine, Plain, event_of, generate, open_engine
+from ..integration.program import Program, given
 
 GONE = "delhi"
 STAY = ("chatham", "york")

@@ -13,7 +13,7 @@ from streamgauge.read import rows
 from streamgauge.read.connections import lent_platform, lent_snapshot
 from streamgauge.server import create_server
 from streamgauge_migrations import require_current
-from tests.integration.api import Api, bearer, open_api
+from tests.api.server import Api, bearer, open_api
 from tests.integration.engine import DAY, Plain
 
 ZONES = {"mine": "UTC", "theirs": "UTC"}

@@ -9,12 +9,33 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests.integration.api import Api, open_api
+from tests.api.server import Api, open_api
 from tests.integration.engine import generate
 
 ZONES = {"berlin": "Europe/Berlin", "kolkata": "Asia/Kolkata"}
 ACTOR = bytes([1]) + bytes(16)
 RECEIPT = "7b6bbcae-a644-4b55-a04d-bebe6e6a71fd"
+
+
+class Holder(NamedTuple):
+    """A kind of key, as it is made."""
+
+    tenant: str | None
+    scopes: tuple[str, ...]
+    more: dict[str, Any]
+
+
+HOLDERS: dict[str, Holder] = {
+    "member": Holder("berlin", ("read",), {"role": "member", "actor": ACTOR}),
+    "analyst": Holder("berlin", ("read",), {}),
+    "limited analyst": Holder("berlin", ("read",), {"groups": ["7b"]}),
+    "reader and writer": Holder("berlin", ("read", "write"), {}),
+    "admin": Holder("berlin", ("admin",), {}),
+    "writer": Holder("berlin", ("write",), {}),
+    "browser": Holder("berlin", ("write",), {"source": "browser"}),
+    "owner": Holder(None, ("platform",), {}),
+}
+
 
 #: Who may do what each route does. Nobody else may.
 READERS = frozenset({"analyst", "admin", "reader and writer"})
@@ -30,7 +51,7 @@ ROUTES: dict[str, frozenset[str]] = {
     "GET /api/v1/catalogue": READERS,
     "GET /api/v1/dashboard": READERS,
     "GET /api/v1/ledger": READERS,
-    "GET /api/v1/openapi.json": READERS,
+    "GET /api/v1/openapi.json": frozenset(HOLDERS),
     "GET /api/v1/pipeline": READERS,
     "GET /api/v1/realtime": READERS,
     "GET /api/v1/summary": READERS,
@@ -54,26 +75,6 @@ ROUTES: dict[str, frozenset[str]] = {
 }
 #: Without anybody's data: whether the server is well, its metrics, and the page, which asks the routes above.
 PUBLIC = re.compile(r"/|/health/(live|ready)|/metrics|/dashboard/.*|/assets/.*|/favicon\.ico")
-
-
-class Holder(NamedTuple):
-    """A kind of key, as it is made."""
-
-    tenant: str | None
-    scopes: tuple[str, ...]
-    more: dict[str, Any]
-
-
-HOLDERS: dict[str, Holder] = {
-    "member": Holder("berlin", ("read",), {"role": "member", "actor": ACTOR}),
-    "analyst": Holder("berlin", ("read",), {}),
-    "limited analyst": Holder("berlin", ("read",), {"groups": ["7b"]}),
-    "reader and writer": Holder("berlin", ("read", "write"), {}),
-    "admin": Holder("berlin", ("admin",), {}),
-    "writer": Holder("berlin", ("write",), {}),
-    "browser": Holder("berlin", ("write",), {"source": "browser"}),
-    "owner": Holder(None, ("platform",), {}),
-}
 
 
 @pytest.fixture

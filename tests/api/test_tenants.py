@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from streamgauge.access import audit
-from tests.integration.api import Api, open_api
+from tests.api.server import Api, open_api
 from tests.integration.engine import generate
 
 ZONES = {"berlin": "Europe/Berlin", "kolkata": "Asia/Kolkata"}
@@ -114,6 +114,30 @@ async def test_an_admin_sees_and_describes_their_own_tenant_alone(api: Api) -> N
     for method, path, more in (("POST", "tenants", {"json": {"id": "x"}}), ("DELETE", "tenants/berlin", {})):
         assert (await api.ask(method, path, admin, **more)).status_code == 403
     assert await entries(api, None) == []
+
+
+async def test_a_tenants_budget_is_shared_by_its_credentials_and_nobody_elses(api: Api) -> None:
+    owner, other = await api.key(None, "platform"), await api.key("kolkata", "read")
+    keys = [await api.key("berlin", "read") for _ in range(2)]
+    await ok(api, "PATCH", "tenants/berlin", owner, json={"budgets": {"requests_per_minute": 6}})
+    statuses = [(await api.get("catalogue", keys[number % 2])).status_code for number in range(12)]
+    assert statuses[:6] == [200] * 6
+    assert statuses.count(429) >= 5
+    refused = await api.get("catalogue", keys[0])
+    assert "budget" in refused.json()["detail"]
+    assert 1 <= int(refused.headers["retry-after"]) <= 10
+    assert (await api.get("catalogue", other)).status_code == 200
+
+
+async def test_a_tenants_policy_closes_the_rows_about_people_to_all_but_themselves(api: Api) -> None:
+    me = api.app.state.pseudonym_of("berlin", "ann")
+    admin = await api.key("berlin", "read", "admin")
+    member = await api.key("berlin", "read", role="member", actor=me)
+    assert (await api.get("actors", admin)).status_code == 200
+    await ok(api, "PATCH", "tenants/berlin", admin, json={"policies": {"people": False}})
+    api.app.state.callers = None
+    assert (await api.get("actors", admin)).status_code == 403
+    assert (await api.get("actors", member)).status_code == 200
 
 
 async def test_a_new_time_zone_holds_from_an_hour_that_no_event_can_have_been_counted_in(api: Api) -> None:

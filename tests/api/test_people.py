@@ -21,7 +21,7 @@ from streamgauge.directory.directory import MemoryDirectory
 from streamgauge.directory.remote import DirectoryError
 from streamgauge.people import cursors
 from streamgauge.people.desk import people_of, pseudonyms_of
-from tests.integration.api import Api, open_api
+from tests.api.server import Api, open_api
 from tests.integration.engine import DAY, HOUR, Plain
 
 ZONES = {"delhi": "Asia/Kolkata", "york": "America/New_York"}

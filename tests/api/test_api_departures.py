@@ -11,7 +11,7 @@ import pytest
 import uvicorn
 
 from streamgauge_cli.serve import Server
-from tests.integration.api import Api, open_api
+from tests.api.server import Api, open_api
 
 LONG = b'{"metrics":["requests","visitors","p95_duration"],"date_range":"12mo","dimensions":["time:day","http.route"]}'
 
