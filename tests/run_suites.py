@@ -32,6 +32,7 @@ CHECKS = {
     "lint": ["-m", "ruff", "check", "."],
     "format": ["-m", "ruff", "format", "--check", "."],
     "types": ["-m", "mypy"],
+    "bandit": ["-m", "bandit", "-q", "-ll", "-r", "app", "workers", "migrations"],
 }
 LONGEST = "integration"
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")

@@ -38,6 +38,11 @@ def test_the_commands_make_change_and_leave_tenants_and_say_so_in_the_audit_log(
         r"lima  Colegio  America/Lima, Europe/Madrid from 20..-..-.. ..:00 UTC  active",
         run("tenants", "list"),
     )
+    run("tenants", "change", "lima", "--no-people", "--requests-per-minute", "90")
+    assert "retention_days cannot be used" in run(
+        "tenants", "change", "lima", "--retention-days", "0", code=2
+    )
+    assert "what is to be different" in run("tenants", "change", "lima", code=2)
     people = tmp_path / "people.csv"
     people.write_text("group,name,kind,actor,role\n7b,Class 7b,class,ann,member\n7b,,,teacher,manager\n")
     assert "1 groups: 2 people added, 0 changed, 0 removed" in run("tenants", "groups", "lima", str(people))
@@ -66,7 +71,7 @@ def test_the_commands_make_change_and_leave_tenants_and_say_so_in_the_audit_log(
     assert "there is no tenant 'nowhere'" in run("tenants", "delete", "nowhere", "--yes", code=2)
     said = run("verify")
     assert re.search(r"audit log of the platform +3 rows  unbroken, ends with [0-9a-f]{64}", said)
-    assert re.search(r"audit log of tenant 1 +6 rows  unbroken", said)
+    assert re.search(r"audit log of tenant 1 +7 rows  unbroken", said)
 
     kept = asyncio.run(tampered(database_url))
     assert "command line" in kept

@@ -3,7 +3,7 @@
 import asyncio
 
 # How this machine reaches a server that listens on all addresses.
-_LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared, not listened on
+_LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared, not listened on  # nosec B104
 
 
 def base_url(host: str, port: int) -> str:

@@ -14,6 +14,7 @@ from streamgauge.database import Connection, open_connection
 from streamgauge.errors import InputError
 from streamgauge.tenants import groups as members
 from streamgauge.tenants import store
+from streamgauge.tenants.bodies import validated
 from streamgauge.tenants.records import NewTenant, Tenant, TenantChange
 from streamgauge_cli import session
 
@@ -77,15 +78,33 @@ def change(
         int | None,
         typer.Option(help="Days its single events are kept; recorded, not applied yet.", show_default=False),
     ] = None,
+    people: Annotated[
+        bool | None,
+        typer.Option(help="Whether others may read rows about its people over the API.", show_default=False),
+    ] = None,
+    requests_per_minute: Annotated[
+        int | None,
+        typer.Option(
+            help="Requests to the API, all its credentials together; 0: no budget.", show_default=False
+        ),
+    ] = None,
 ) -> None:
-    """Change what a tenant is called, its time zone, or how long its events are kept."""
-    given = {"name": display_name, "time_zone": time_zone, "retention_days": retention_days}
+    """Change what a tenant is called, its time zone, its policies and its budget."""
+    given: dict[str, object] = {
+        "name": display_name,
+        "time_zone": time_zone,
+        "retention_days": retention_days,
+    }
+    if people is not None:
+        given["policies"] = {"people": people}
+    if requests_per_minute is not None:
+        given["budgets"] = {"requests_per_minute": requests_per_minute or None}
     wanted = {field: value for field, value in given.items() if value is not None}
     if not wanted:
         raise InputError(
-            "what is to be different? Give --display-name, --time-zone or --retention-days", "tenant"
+            "what is to be different? Give --display-name, --time-zone or another option", "tenant"
         )
-    asyncio.run(_change(name, TenantChange.model_validate(wanted)))
+    asyncio.run(_change(name, validated(TenantChange, wanted)))
 
 
 @tenants.command("suspend")

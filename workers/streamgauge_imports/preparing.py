@@ -135,7 +135,7 @@ def _failure(found: dict[str, Any]) -> StreamgaugeError:
 
 def main() -> None:
     """Be the child."""
-    source = pickle.load(sys.stdin.buffer)  # noqa: S301 - written by our parent
+    source = pickle.load(sys.stdin.buffer)  # noqa: S301 - written by our parent  # nosec B301
     # Events hold no cycles; looking for them among those that wait for their frame takes a third of the time.
     gc.disable()
     try:

@@ -235,7 +235,7 @@ def _make_socket_dir() -> Path:
     """A new directory, closed to others, whose path is short enough for sockets."""
     usual = tempfile.gettempdir()
     # A private directory is made in it.
-    parent = usual if len(os.fsencode(usual)) <= _LONGEST_TEMPORARY else "/tmp"  # noqa: S108
+    parent = usual if len(os.fsencode(usual)) <= _LONGEST_TEMPORARY else "/tmp"  # noqa: S108  # nosec B108
     return Path(tempfile.mkdtemp(prefix=_SOCKET_PREFIX, dir=parent))
 
 
