@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from streamgauge.entry import BEGINNING, EntryId, Fields, Record, decode_all, encode
@@ -31,6 +31,8 @@ class Node:
     skew: int = 0
     #: Set when the server is gone: its connections are cut.
     down: bool = False
+    #: What workers acknowledged, by lane (rule P9).
+    acknowledged: dict[bytes, int] = field(default_factory=dict)
 
     def add(self, fields: Fields) -> EntryId:
         """XADD: the id is the clock's, or the next after the last one this node knows of."""
@@ -52,8 +54,9 @@ class Node:
         last = self.last if len(kept) == len(self.items) else (kept[-1][0] if kept else BEGINNING)
         added = self.added - (len(self.items) - len(kept))
         return replace(
-            self, run_id=f"run-{next(_serial)}", items=list(kept), last=last, added=added, down=False
-        )
+            self, run_id=f"run-{next(_serial)}", items=list(kept), last=last, added=added, down=False,
+            acknowledged=dict(self.acknowledged),
+        )  # fmt: skip
 
 
 class MemoryStream:
@@ -105,6 +108,18 @@ class MemoryStream:
         removed = len(node.items) - len(kept)
         node.items = kept
         return removed
+
+    async def acknowledge(self, shard: int, prefixes: Mapping[bytes, int]) -> None:
+        """See `StreamPort.acknowledge`."""
+        for lane, prefix in prefixes.items():
+            if prefix:
+                self.nodes[shard].acknowledged[lane] = prefix
+            else:
+                self.nodes[shard].acknowledged.pop(lane, None)
+
+    async def acknowledged(self, shard: int, lanes: Sequence[bytes]) -> list[int]:
+        """See `StreamPort.acknowledged`."""
+        return [self.nodes[shard].acknowledged.get(lane, 0) for lane in lanes]
 
     async def length(self, shard: int) -> int:
         """See `StreamPort.length`."""
@@ -162,6 +177,7 @@ class MemoryStream:
         """DEL or FLUSHALL: the stream and its birthmark are gone; the server, and its run id, stay."""
         node = self.nodes[shard]
         node.items, node.last, node.added, node.birthmark = [], BEGINNING, 0, None
+        node.acknowledged = {}
 
     def snapshot(self, shard: int) -> Node:
         """A copy to restore later."""

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import secrets
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -15,7 +15,7 @@ from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
 
 from streamgauge.entry import EntryId, Fields, Record, decode_all, encode
 from streamgauge.errors import ServerError, SettingsError
-from streamgauge.stream import Backlog, History, Reading, stream_key
+from streamgauge.stream import Backlog, History, Reading, acknowledged_key, stream_key
 
 #: How long a server may take to answer, in seconds, beyond the time it was asked to block.
 PATIENCE = 5.0
@@ -133,6 +133,25 @@ class RedisStream:
                 total += int(reply[0])
                 if not reply[1]:
                     return total
+
+    async def acknowledge(self, shard: int, prefixes: Mapping[bytes, int]) -> None:
+        """See `StreamPort.acknowledge`."""
+        key = acknowledged_key(self._prefix, self.generation, shard)
+        said = [part for lane, prefix in prefixes.items() if prefix for part in (lane, prefix)]
+        forgotten = [lane for lane, prefix in prefixes.items() if not prefix]
+        async with _translated("acknowledge in"):
+            if said:
+                await self._command("HSET", key, *said)
+            if forgotten:
+                await self._command("HDEL", key, *forgotten)
+
+    async def acknowledged(self, shard: int, lanes: Sequence[bytes]) -> list[int]:
+        """See `StreamPort.acknowledged`."""
+        if not lanes:
+            return []
+        key = acknowledged_key(self._prefix, self.generation, shard)
+        async with _translated("ask"):
+            return [int(found or 0) for found in await self._command("HMGET", key, *lanes)]
 
     async def length(self, shard: int) -> int:
         """See `StreamPort.length`."""

@@ -15,6 +15,8 @@ from urllib.parse import quote, urlsplit
 from streamgauge.errors import SettingsError
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
+#: Where an application keeps what Redis does not take: nowhere but in memory, in files, or in files before anything else.
+CAPTURE_MODES = ("memory", "disk", "durable")
 #: The schemes a URL may have, and the form we keep.
 REDIS_SCHEMES = {"redis": "redis", "rediss": "rediss", "unix": "unix", "valkey": "redis", "valkeys": "rediss"}
 POSTGRES_SCHEMES = {"postgresql": "postgresql", "postgres": "postgresql"}
@@ -78,6 +80,12 @@ class Settings:
         doc="Number of streams. Every process must be told the same number.",
         allowed=(1, 64),
     )
+    generation: int = _setting(
+        0,
+        "STREAMGAUGE_GENERATION",
+        doc="Which layout of streams an application sends to: set it with STREAMGAUGE_SHARDS when `streamgauge shards` says so.",
+        allowed=(0, 9_999),
+    )
     stream_prefix: str = _setting(
         "streamgauge",
         "STREAMGAUGE_STREAM_PREFIX",
@@ -120,6 +128,35 @@ class Settings:
         doc="Bytes of processed entries kept per shard, whatever the lag in seconds says.",
         allowed=(1024 * 1024, 1024**4),
     )
+    accepted_loss_seconds: int = _setting(
+        10,
+        "STREAMGAUGE_ACCEPTED_LOSS_SECONDS",
+        doc="Seconds of commits that a failover of PostgreSQL may lose. Durable events are kept that much longer where they were captured.",
+        allowed=(0, 86_400),
+    )
+    dead_letter_percent: int = _setting(
+        50,
+        "STREAMGAUGE_DEAD_LETTER_PERCENT",
+        doc="Share of events that may become dead letters before a shard stops and waits for a human; 100: it never stops.",
+        allowed=(1, 100),
+    )
+    log_retention_days: int = _setting(
+        30,
+        "STREAMGAUGE_LOG_RETENTION_DAYS",
+        doc="Days the event log is kept in PostgreSQL, counted from application; then it is archived.",
+        allowed=(1, 3_650),
+    )
+    log_max_bytes: int = _setting(
+        50 * 1024**3,
+        "STREAMGAUGE_LOG_MAX_BYTES",
+        doc="Bytes of event log in PostgreSQL, above which its oldest days are archived early.",
+        allowed=(1024 * 1024, 1024**5),
+    )
+    archive_dir: Path = _setting(  # noqa: RUF009 - as above
+        Path(),
+        "STREAMGAUGE_ARCHIVE_DIR",
+        doc="Directory of archived days of the event log, as Parquet. Workers share it. Default: archive in the data directory.",
+    )
     catalogue: str = _setting(
         "streamgauge.catalogue:CATALOGUE",
         "STREAMGAUGE_CATALOGUE",
@@ -152,6 +189,23 @@ class Settings:
         "STREAMGAUGE_BUFFER_BYTES",
         doc="Most bytes of events an application keeps while Redis is away, as estimated.",
         allowed=(64 * 1024, 1024**3),
+    )
+    capture_mode: str = _setting(
+        "disk",
+        "STREAMGAUGE_CAPTURE_MODE",
+        doc="What an application does with events that Redis does not take: memory, disk (files while Redis is away) or durable "
+        "(files first, until PostgreSQL has them).",
+    )
+    spool_dir: Path = _setting(  # noqa: RUF009 - as above
+        Path(),
+        "STREAMGAUGE_SPOOL_DIR",
+        doc="Directory of those files, on a disk of this machine. Default: spool in the data directory.",
+    )
+    spool_bytes: int = _setting(
+        256 * 1024 * 1024,
+        "STREAMGAUGE_SPOOL_BYTES",
+        doc="Most bytes of those files, for each process; further events are dropped and counted.",
+        allowed=(1024 * 1024, 1024**4),
     )
     flush_milliseconds: int = _setting(
         50,
@@ -254,11 +308,18 @@ class Settings:
             )
         if self.keyring == Path():
             settle(self, "keyring", self.data_dir / "keyring.json")
+        for name in ("spool", "archive"):
+            if getattr(self, f"{name}_dir") == Path():
+                settle(self, f"{name}_dir", self.data_dir / name)
 
     def _check_text(self) -> None:
         if self.log_level not in LOG_LEVELS:
             raise SettingsError(
                 f"STREAMGAUGE_LOG_LEVEL is {self.log_level!r}: choose one of {', '.join(LOG_LEVELS)}"
+            )
+        if self.capture_mode not in CAPTURE_MODES:
+            raise SettingsError(
+                f"STREAMGAUGE_CAPTURE_MODE is {self.capture_mode!r}: choose one of {', '.join(CAPTURE_MODES)}"
             )
         if not 1 <= len(self.tenant) <= 100 or "\0" in self.tenant:
             raise SettingsError(f"STREAMGAUGE_TENANT is {self.tenant!r}: give a name of 1 to 100 characters")

@@ -3,7 +3,7 @@
 `RedisStream` and `MemoryStream` implement it; one contract suite holds both to it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -110,6 +110,17 @@ class StreamPort(Protocol):
         """
         ...
 
+    async def acknowledge(self, shard: int, prefixes: Mapping[bytes, int]) -> None:
+        """Say that of each lane all numbers below its prefix are in PostgreSQL for good (rule P9). A lane that is 0 is forgotten."""
+        ...
+
+    async def acknowledged(self, shard: int, lanes: Sequence[bytes]) -> list[int]:
+        """The prefix last acknowledged of each of these lanes, in order; 0 where none is known.
+
+        The answer may be older than the truth, never newer: a server that lost it makes producers send again, no more.
+        """
+        ...
+
     async def length(self, shard: int) -> int:
         """How many entries the shard's stream retains."""
         ...
@@ -149,3 +160,12 @@ def stream_key(prefix: str, generation: int, shard: int) -> str:
     'streamgauge:{0.2}:events'
     """
     return f"{prefix}:{{{generation}.{shard}}}:events"
+
+
+def acknowledged_key(prefix: str, generation: int, shard: int) -> str:
+    """Redis key of the hash in which workers acknowledge a shard's numbers, in the same slot as its stream.
+
+    >>> acknowledged_key("streamgauge", 0, 2)
+    'streamgauge:{0.2}:acknowledged'
+    """
+    return f"{prefix}:{{{generation}.{shard}}}:acknowledged"

@@ -314,6 +314,26 @@ async def test_a_stream_that_does_not_exist_has_no_backlog(stream: StreamPort) -
     assert (backlog.added, backlog.retained, backlog.oldest) == (0, 0, None)
 
 
+async def test_the_prefix_last_acknowledged_is_told_for_each_lane_in_the_order_asked(
+    writable: StreamPort,
+) -> None:
+    one, other, unknown = b"a" * 16, b"b" * 16, b"c" * 16
+    await writable.acknowledge(0, {one: 7, other: 3})
+    await writable.acknowledge(0, {one: 9})
+    await writable.acknowledge(1, {other: 5})
+    assert await writable.acknowledged(0, [other, unknown, one]) == [3, 0, 9]
+    assert await writable.acknowledged(1, [other, one]) == [5, 0]
+    assert await writable.acknowledged(0, []) == []
+
+
+async def test_a_lane_acknowledged_as_nothing_is_forgotten(writable: StreamPort) -> None:
+    lane = b"a" * 16
+    await writable.acknowledge(0, {lane: 7})
+    await writable.acknowledge(0, {lane: 0})
+    assert await writable.acknowledged(0, [lane]) == [0]
+    await writable.acknowledge(0, {})
+
+
 async def test_a_good_server_passes_the_check(stream: StreamPort) -> None:
     await stream.check_server()
 
