@@ -1,14 +1,19 @@
 """The delivery protocol against a dictionary: random schedules of everything that may go wrong, and what must hold.
 
+Besides what a stream and its workers do, producers keep what is durable until it is acknowledged, and PostgreSQL fails over and loses
+its last commits.
+
 `World` is one shard with its producers, its Redis, two workers and a PostgreSQL made of dictionaries. Every method is
 one micro-step; whatever lies between two of them may interleave. Lanes, batches, streams and verdicts are the real ones.
 A hypothesis state machine picks the steps (and shrinks what it finds); seeded walks go deeper and show, with one rule
 of the protocol removed at a time, that a missing rule is noticed.
 """
 
+import itertools
 import random
 from collections import Counter, defaultdict
 from collections.abc import Callable, Coroutine
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -29,6 +34,8 @@ from streamgauge_workers.delivery import LaneState, Verdict, forgettable, judge,
 LATE = 400  # max_lateness, in milliseconds of the world's clock
 MARGIN = 100  # what P10 adds to it
 LAG = 80  # safety lag of trimming
+ACCEPTED_LOSS = 40  # of commits, in a failover of PostgreSQL
+RESEND = 30  # after which a durable batch that is not acknowledged is sent again
 
 
 @dataclass(frozen=True)
@@ -44,6 +51,10 @@ class Rules:
     numbered_events: bool = True
     history: bool = True
     birthmark: bool = True
+    applied_acknowledgements: bool = True
+    aged_acknowledgements: bool = True
+    resending: bool = True
+    aged_trim: bool = True
 
 
 class Broken(AssertionError):
@@ -62,6 +73,12 @@ class Database:
     rejected: Counter[int] = field(default_factory=Counter)
     #: Lanes forgotten before they were settled, and strays: listed by name, their loss is not measured.
     listed: set[bytes] = field(default_factory=set)
+
+    def copy(self) -> "Database":
+        """What a standby has. Lane states are replaced, never changed."""
+        return replace(
+            self, lanes=dict(self.lanes), applied=self.applied.copy(), rejected=self.rejected.copy(), listed=set(self.listed)
+        )  # fmt: skip
 
 
 @dataclass
@@ -92,6 +109,9 @@ class Producer:
     open: list[int] = field(default_factory=list)
     unsent: list[tuple[Lane, Batch]] = field(default_factory=list)
     adopted: list[Lane] = field(default_factory=list)
+    durable: bool = False
+    #: What a durable producer has on its disk, and when it was last sent.
+    kept: list[tuple[Lane, Batch, int]] = field(default_factory=list)
 
 
 class World:
@@ -101,7 +121,10 @@ class World:
         self.stream = MemoryStream(clock=lambda: self.now)
         self.database = Database()
         self.workers = [Worker(), Worker()]
-        self.producers = [Producer(self.new_lane()) for _ in range(2)]
+        self.producers = [Producer(self.new_lane(), durable=durable) for durable in (False, True)]
+        self.tokens = itertools.count(1)
+        #: Standbys of PostgreSQL, each as it was at a time.
+        self.standbys: list[tuple[int, Database]] = [(self.now, self.database.copy())]
         self.network: list[tuple[Node, Record]] = []
         self.late_commits: list[Plan] = []
         self.old_primaries: list[Node] = []
@@ -110,6 +133,7 @@ class World:
         self.happened: dict[int, int] = {}
         self.lane_of: dict[int, bytes] = {}
         self.uncertain: set[int] = set()
+        self.promised: set[int] = set()  # written to disk by a durable producer
         self.dead: set[bytes] = set()
         self.seen: Counter[str] = Counter()
 
@@ -138,6 +162,9 @@ class World:
             n = len(producer.open) if self.rules.numbered_events else 1
             batch = producer.lane.freeze(orjson.dumps(producer.open), n)
             producer.unsent.append((producer.lane, batch))
+            if producer.durable:
+                producer.kept.append((producer.lane, batch, self.now))
+                self.promised.update(producer.open)
             producer.open = []
 
     def send(self, producer: Producer, which: int, outcome: str, stale: int = 0) -> None:
@@ -159,6 +186,27 @@ class World:
         if outcome == "delivered":
             producer.unsent.remove((lane, batch))
             lane.settle(batch)
+            if not self.rules.applied_acknowledgements:
+                self.release(producer, lambda kept, _: kept is batch)
+
+    def release(self, producer: Producer, known: Callable[[Batch, int], bool]) -> None:
+        """Let go of durable batches that are `known`, given what is acknowledged of their lanes."""
+        acknowledged = self.primary.acknowledged
+        before = len(producer.kept)
+        producer.kept = [
+            each for each in producer.kept if not known(each[1], acknowledged.get(each[0].id, 0))
+        ]
+        self.seen["released"] += before - len(producer.kept)
+
+    def hear_acknowledgements(self, producer: Producer) -> None:
+        """Rule P9: what is acknowledged is let go of, and what is not is sent again after a while."""
+        if self.rules.applied_acknowledgements:
+            self.release(producer, lambda batch, prefix: prefix >= batch.end)
+        for place, (lane, batch, sent) in enumerate(producer.kept):
+            if self.rules.resending and self.now - sent > RESEND:
+                producer.kept[place] = (lane, batch, self.now)
+                self.put(self.primary, batch)
+                self.seen["sent again"] += 1
 
     def put(self, node: Node, record: Record) -> None:
         node.add(list(encode(record).items()))
@@ -176,6 +224,7 @@ class World:
         """kill -9; what was frozen survives in the spool, if there is one, and is adopted with its lane."""
         self.uncertain.update(producer.open)
         self.dead.add(producer.lane.id)
+        spooled |= producer.durable
         adopted = [*producer.adopted, producer.lane] if spooled else []
         if not spooled:
             self.dead.update(lane.id for lane in producer.adopted)
@@ -183,11 +232,13 @@ class World:
                 serial for _, batch in producer.unsent for serial in orjson.loads(batch.payload)
             )
         unsent = producer.unsent if spooled else []
-        self.producers[self.producers.index(producer)] = Producer(self.new_lane(), [], unsent, adopted)
+        self.producers[self.producers.index(producer)] = Producer(
+            self.new_lane(), [], unsent, adopted, producer.durable, producer.kept
+        )
 
     def fork(self, producer: Producer) -> None:
         if len(self.producers) < 4:
-            child = Producer(self.new_lane())
+            child = Producer(self.new_lane(), durable=producer.durable)
             if not self.rules.new_lane_at_fork:
                 child.lane.id, child.lane.next = producer.lane.id, producer.lane.next
             self.producers.append(child)
@@ -244,7 +295,7 @@ class World:
         if self.rules.compare_and_swap and plan.token != row.token:
             self.seen["fenced"] += 1
             return
-        row.token += 1
+        row.token = next(self.tokens)
         if plan.verdict is None:
             row.position, row.history = BEGINNING, plan.history
             self.seen["epochs"] += 1
@@ -286,8 +337,9 @@ class World:
     def trim(self, worker: Worker) -> None:
         """First computed, then executed, on whatever the primary is by then."""
         if worker.trim is None:
-            if self.database.history is not None:
-                worker.trim = (self.database.position, self.database.history)
+            row = self.durable_database() if self.rules.aged_trim else self.database
+            if row is not None and row.history is not None and row.history == self.database.history:
+                worker.trim = (min(row.position, self.database.position), row.history)
             return
         (position, history), worker.trim = worker.trim, None
         before = EntryId(max(position.milliseconds - LAG, 0), 0)
@@ -311,8 +363,32 @@ class World:
                 if not state.settled:
                     row.listed.add(lane)
                 del row.lanes[lane]
-                row.token += 1
+                row.token = next(self.tokens)
                 self.seen["forgotten"] += 1
+
+    # PostgreSQL
+
+    def replicate(self) -> None:
+        self.standbys = [*self.standbys[-11:], (self.now, self.database.copy())]
+
+    def durable_database(self) -> Database | None:
+        """What no failover that is accepted will lose."""
+        return next((row for at, row in reversed(self.standbys) if at <= self.now - ACCEPTED_LOSS), None)
+
+    def acknowledge(self) -> None:
+        row = self.durable_database() if self.rules.aged_acknowledgements else self.database
+        if row is not None:
+            self.primary.acknowledged.update({lane: state.done.prefix for lane, state in row.lanes.items()})
+
+    def promote_standby(self, which: int) -> None:
+        """PostgreSQL fails over and loses its last commits; those under way die with it."""
+        young = [place for place, (at, _) in enumerate(self.standbys) if at > self.now - ACCEPTED_LOSS]
+        if young:
+            place = young[which % len(young)]
+            self.database = self.standbys[place][1].copy()
+            self.standbys = self.standbys[: place + 1]
+            self.late_commits = []
+            self.seen["standbys promoted"] += 1
 
     # Redis
 
@@ -345,6 +421,20 @@ class World:
             self.deliver_late(0)
         while self.late_commits:
             self.commit_late(0)
+        self.settle()
+        # Before time passes, which alone heals much: clocks catch up, and what is missing is looked for again.
+        self.check_totals(frozenset())
+        for _ in range(3):
+            self.replicate()
+            self.now += ACCEPTED_LOSS
+            self.acknowledge()
+            self.now += RESEND
+            for producer in self.producers:
+                self.hear_acknowledgements(producer)
+            self.settle()
+        self.check_totals(self.promised)
+
+    def settle(self) -> None:
         for _ in range(3):
             for producer in self.producers:
                 self.freeze(producer)
@@ -352,7 +442,6 @@ class World:
                     self.send(producer, 0, "delivered")
                 self.announce(producer)
             self.drain()
-        self.check_totals()
 
     def drain(self) -> None:
         worker = self.workers[0]
@@ -366,13 +455,15 @@ class World:
                     return
         raise Broken("never caught up")
 
-    def check_totals(self) -> None:
-        """Every event is applied or rejected once, or its loss is in the measured number, exactly."""
+    def check_totals(self, promised: AbstractSet[int]) -> None:
+        """Every event is applied or rejected once, or its loss is in the measured number, exactly; none of the promised is lost."""
         row = self.database
         lost: defaultdict[bytes, int] = defaultdict(int)
         doubtful: defaultdict[bytes, int] = defaultdict(int)
         for serial, lane in self.lane_of.items():
             if not row.applied[serial] and not row.rejected[serial]:
+                if serial in promised:
+                    raise Broken("a durable event was lost")
                 (doubtful if serial in self.uncertain else lost)[lane] += 1
         for lane in {*lost, *doubtful, *row.lanes} - row.listed:
             measured = row.lanes[lane].lost if lane in row.lanes else 0
@@ -481,6 +572,19 @@ class DeliveryMachine(RuleBasedStateMachine):
         self.world.pass_time(milliseconds)
         self.world.forget()
 
+    @rule()
+    def replicate(self) -> None:
+        self.world.replicate()
+
+    @rule(which=st.integers(0, 3))
+    def promote_standby(self, which: int) -> None:
+        self.world.promote_standby(which)
+
+    @rule(which=st.integers(0, 3))
+    def acknowledge(self, which: int) -> None:
+        self.world.acknowledge()
+        self.world.hear_acknowledgements(self.producer(which))
+
     @rule(lose=st.integers(0, 4), skew=st.sampled_from(SKEWS), cut=st.booleans())
     def fail_over(self, lose: int, skew: int, cut: bool) -> None:
         self.world.fail_over(lose, skew, cut)
@@ -527,8 +631,12 @@ TestDeliveryMachine.settings = settings(
 )
 
 
-def walk(rules: Rules, seed: int, steps: int) -> World:
-    """A seeded walk through the world, with steps as likely as they are in life times a hundred."""
+def walk(rules: Rules, seed: int, steps: int, redis_fails: bool = True) -> World:
+    """A seeded walk through the world, with steps as likely as they are in life times a hundred.
+
+    While Redis does not fail, PostgreSQL does so the more often.
+    """
+    troubled, otherwise = (1.0, 0.0) if redis_fails else (0.0, 1.0)
     chance, world = random.Random(seed), World(rules)
     steps_and_weights: list[tuple[Callable[[], None], float]] = [
         (lambda: world.emit(chance.choice(world.producers), chance.randint(1, 2)), 22),
@@ -554,15 +662,22 @@ def walk(rules: Rules, seed: int, steps: int) -> World:
         ),
         (lambda: world.commit_late(chance.randrange(9)), 2),
         (lambda: world.crash(chance.choice(world.workers)), 1),
-        (lambda: world.trim(chance.choice(world.workers)), 3),
+        (lambda: world.trim(chance.choice(world.workers)), 3 + 9 * otherwise),
         (world.forget, 1),
-        (lambda: world.fail_over(chance.randrange(8), chance.choice(SKEWS), chance.random() < 0.5), 0.4),
-        (lambda: world.wipe(chance.choice([0, -150])), 0.15),
-        (world.take_snapshot, 0.1),
-        (world.restore, 0.1),
+        (world.replicate, 2),
+        (lambda: world.promote_standby(chance.randrange(4)), 0.3 + 2 * otherwise),
+        (world.acknowledge, 2),
+        (lambda: world.hear_acknowledgements(chance.choice(world.producers)), 4),
+        (
+            lambda: world.fail_over(chance.randrange(8), chance.choice(SKEWS), chance.random() < 0.5),
+            0.4 * troubled,
+        ),
+        (lambda: world.wipe(chance.choice([0, -150])), 0.15 * troubled),
+        (world.take_snapshot, 0.1 * troubled),
+        (world.restore, 0.1 * troubled),
         (lambda: world.restart(chance.choice(world.producers), chance.random() < 0.5), 0.2),
         (lambda: world.fork(chance.choice(world.producers)), 0.2),
-        (lambda: world.pass_time(chance.choice(WAITS)), 0.2),
+        (lambda: world.pass_time(chance.choice(WAITS)), 0.2 + otherwise),
     ]
     actions, weights = zip(*steps_and_weights, strict=True)
     for action in chance.choices(actions, weights, k=steps):
@@ -579,14 +694,28 @@ def test_long_walks_count_every_event_once_or_measure_its_loss() -> None:
     # The walks would prove nothing if they did not meet the trouble.
     for trouble in (
         "fenced", "epochs", "rescans", "duplicates", "trimmed", "refused trims", "forgotten", "lost, measured",
-        "send reply lost", "send late", "commit late", "commit reply lost",
+        "send reply lost", "send late", "commit late", "commit reply lost", "standbys promoted", "released", "sent again",
     ):  # fmt: skip
         assert seen[trouble] > 20, trouble
 
 
-def walk_until_broken(rules: Rules) -> None:
-    for seed in range(100):
-        walk(rules, seed, steps=1500)
+def test_while_redis_keeps_what_it_has_nothing_is_lost_but_what_died_in_a_process() -> None:
+    seen: Counter[str] = Counter()
+    for seed in range(20):
+        seen += walk(Rules(), seed, steps=1500, redis_fails=False).seen
+    assert seen["lost, measured"] == 0
+    assert seen["standbys promoted"] > 20
+    assert seen["trimmed"] > 20
+
+
+def test_trimming_behind_a_position_that_a_failover_may_still_take_back_is_found_out() -> None:
+    with pytest.raises(Broken, match="trimmed before"):
+        walk_until_broken(replace(Rules(), aged_trim=False), redis_fails=False)
+
+
+def walk_until_broken(rules: Rules, redis_fails: bool = True) -> None:
+    for seed in range(400):
+        walk(rules, seed, 1500, redis_fails)
 
 
 def remember_only_the_last(patch: pytest.MonkeyPatch) -> None:
@@ -606,6 +735,9 @@ def remember_only_the_last(patch: pytest.MonkeyPatch) -> None:
         ("numbered_events", "measured"),
         ("history", "measured|trimmed"),
         ("birthmark", "measured|trimmed"),
+        ("applied_acknowledgements", "a durable event was lost"),
+        ("aged_acknowledgements", "a durable event was lost"),
+        ("resending", "a durable event was lost"),
     ],
 )
 def test_a_protocol_without_one_of_its_rules_is_found_out(removed: str, noticed: str) -> None:
