@@ -15,6 +15,7 @@ from streamgauge.access.tenancy import (
     API_ROLE,
     PLATFORM_ROLE,
     become,
+    become_platform,
     platform_transaction,
     tenant_transaction,
 )
@@ -132,6 +133,17 @@ async def test_without_a_tenant_nothing_is_seen_also_on_a_connection_that_had_on
         assert await connection.fetchval("SELECT pg_backend_pid()") == process
         assert sum((await everything_of(pool, connection)).values()) == 0
         assert await connection.fetchval(f"SELECT count(*) FROM {MIXED}") == 0
+        assert await connection.fetchval("SELECT current_user") == API_ROLE
+
+
+async def test_a_tenant_ends_with_its_transaction_before_the_pool_clears_the_connection(pool: Pool) -> None:
+    async with pool.acquire() as connection:
+        async with connection.transaction():
+            await become(connection, 1)
+            assert await connection.fetchval("SELECT count(*) FROM tenants") == 1
+        assert await connection.fetchval("SELECT count(*) FROM tenants") == 0
+        async with connection.transaction():
+            await become_platform(connection)
         assert await connection.fetchval("SELECT current_user") == API_ROLE
 
 
