@@ -36,7 +36,6 @@ from streamgauge_workers.position import Position
 from streamgauge_workers.queries import SQL
 from streamgauge_workers.summary_rows import GRAINS
 from streamgauge_workers.tenants import Tenants
-from streamgauge_workers.worker import GENERATION
 
 BATCH = 500  # events per stream entry
 WRITES = {SQL["members_store"], *(SQL["summary_store"].format(grain=grain) for grain in GRAINS.values())}
@@ -139,8 +138,8 @@ async def record(stream: RedisStream, database_url: str) -> list[Any]:
     connection = await asyncpg.connect(database_url, server_settings=SETTINGS)
     aside = await asyncpg.connect(database_url, server_settings=SETTINGS)
     recorded = []
+    await connection.execute(SQL["generation_begin"], stream.generation, stream.shards)
     for shard in range(stream.shards):
-        await connection.execute(SQL["shard_create"], shard, stream.generation, shard)
         recorder, reader = Recorder(connection), await stream.open_reader(shard)
         applier = Applier(shard, Tenants(), CATALOGUE, settings)
         position = await Position.load(connection, shard)
@@ -161,8 +160,7 @@ async def record(stream: RedisStream, database_url: str) -> list[Any]:
 async def floor(database_url: str, recorded: list[Any], count: int) -> float:
     """Events per second of writing the ready rows alone, by one connection."""
     connection = await asyncpg.connect(database_url, server_settings=SETTINGS | {"synchronous_commit": "off"})
-    for shard in range(GENERATION, Settings().shards):
-        await connection.execute(SQL["shard_create"], shard, GENERATION, shard)
+    await connection.execute(SQL["generation_begin"], 0, Settings().shards)
     await Applier(0, Tenants(), CATALOGUE, Settings()).prepare(connection)
     started = time.perf_counter()
     for writes in recorded:
@@ -181,7 +179,7 @@ async def measure(count: int, runs: int, spread: int) -> dict[str, Any]:
         stack = Stack(Path(directory))
         await stack.start()
         try:
-            stream = RedisStream(stack.redis_url, "streamgauge", GENERATION, Settings().shards)
+            stream = RedisStream(stack.redis_url, "streamgauge", 0, Settings().shards)
             await publish(stream, count, spread)
             recorded = await record(stream, await fresh_database(stack, "recorded"))
             for run in range(runs):

@@ -205,7 +205,8 @@ async def measure(
     seconds: float, rate: int, people: int, buffer_events: int, *, ephemeral: bool = False
 ) -> dict[str, Any]:
     """All faults in turn, each of so many seconds, and what is wrong with the outcome."""
-    variables = {"STREAMGAUGE_BUFFER_EVENTS": str(buffer_events)}
+    # What is asked is what a full buffer does: with files behind it, it would never be full.
+    variables = {"STREAMGAUGE_BUFFER_EVENTS": str(buffer_events), "STREAMGAUGE_CAPTURE_MODE": "memory"}
     machine = record.machine("fastapi", "uvicorn", "redis", "asyncpg")
     async with Installation(ephemeral=ephemeral, variables=variables) as installation:
         worker, (server, address) = await asyncio.gather(installation.run_worker(), installation.run_server())

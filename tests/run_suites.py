@@ -24,6 +24,7 @@ SUITES = {
     "contract": "tests/contract",
     "integration": "tests/integration",
     "api": "tests/api",
+    "faults": "tests/faults",
     "acceptance": "tests/acceptance",
     "architecture": "tests/test_architecture.py",
     "browser": "tests/browser",

@@ -7,6 +7,7 @@ StreamgaugeError
 │   └── SchemaError       the database is not at the version this program needs
 ├── FrameError            bytes in the stream are not a frame we can read
 │   └── NewerFrameError   they are of a newer version: upgrade before going on
+├── ArchiveError          an archived day of the event log is missing, damaged or cannot be written
 └── FencedError           another writer moved the shard's token: drop caches and read again
 """
 
@@ -45,6 +46,10 @@ class FrameError(StreamgaugeError):
 
 class NewerFrameError(FrameError):
     """A frame of a newer version: upgrade the workers before the producers."""
+
+
+class ArchiveError(StreamgaugeError):
+    """An archived day of the event log is missing, damaged or cannot be written."""
 
 
 class FencedError(StreamgaugeError):

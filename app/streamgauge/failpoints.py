@@ -22,6 +22,7 @@ PLACES: Final = (
     "batch.read", "commit.swapped", "commit.judged", "commit.logged", "commit.summarised", "commit.entered", "commit.stored",
     "commit.before", "commit.after", "trim.before", "trim.after", "acknowledge.before", "acknowledge.after", "lease.taken",
     "history.changed", "spool.written", "spool.synced", "spool.sent", "spool.adopted",
+    "archive.written", "archive.recorded", "archive.detached", "archive.dropped", "archive.rewritten", "archive.replaced",
 )  # fmt: skip
 _ACTIONS: Final = ("kill", "stop", "raise", "sleep")
 

@@ -76,6 +76,7 @@ class MemoryStream:
         self.clock = clock or _system_clock
         #: The present primary of each shard.
         self.nodes = [Node(self.clock) for _ in range(shards)]
+        self._siblings = {generation: self}
         self._refuse = 0
         self._lose_replies = 0
 
@@ -120,6 +121,21 @@ class MemoryStream:
     async def acknowledged(self, shard: int, lanes: Sequence[bytes]) -> list[int]:
         """See `StreamPort.acknowledged`."""
         return [self.nodes[shard].acknowledged.get(lane, 0) for lane in lanes]
+
+    def of_generation(self, generation: int, shards: int) -> "MemoryStream":
+        """See `StreamPort.of_generation`. It is the same for whoever asks."""
+        if generation not in self._siblings:
+            sibling = MemoryStream(self.prefix, generation, shards, self.clock)
+            sibling._siblings = self._siblings
+            self._siblings[generation] = sibling
+        return self._siblings[generation]
+
+    async def remove(self, shard: int, behind: EntryId | None) -> bool:
+        """See `StreamPort.remove`."""
+        if behind is not None and any(entry_id > behind for entry_id, _ in self.nodes[shard].items):
+            return False
+        self.wipe(shard)
+        return True
 
     async def length(self, shard: int) -> int:
         """See `StreamPort.length`."""

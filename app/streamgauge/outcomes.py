@@ -50,4 +50,7 @@ CODES: dict[int, Outcome] = {
 #: Reasons under which an event is entered for no tenant (0), whoever bears its name now.
 NOBODYS: frozenset[Reason] = frozenset({"unknown_tenant", "tenant_deleted"})
 
+#: Reasons under which an entry is refused with all its events; under the others single events are.
+WHOLE: tuple[Reason, ...] = ("undecodable", "range_conflict", "poison")
+
 Outcomes = npt.NDArray[np.uint8]  #: one code per event

@@ -4,6 +4,7 @@ from fastapi import FastAPI
 
 from streamgauge.access.tokens import Tokens
 from streamgauge.capture.host_keys import HostKeys
+from streamgauge.dead_letters import routes as dead_letters
 from streamgauge.ingest import routes as ingest
 from streamgauge.people import routes as people
 from streamgauge.read.health import CheckSchema
@@ -23,4 +24,5 @@ def create_server(settings: Settings, check_schema: CheckSchema) -> FastAPI:
     people.install(app)
     app.include_router(tenants.router)
     app.include_router(group_routes.router)
+    app.include_router(dead_letters.router)
     return app

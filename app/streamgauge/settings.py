@@ -110,7 +110,7 @@ class Settings:
         allowed=(1, 32_768),
     )
     lease_seconds: int = _setting(
-        5,
+        3,
         "STREAMGAUGE_LEASE_SECONDS",
         doc="Seconds after which another worker takes over the shards of a silent one.",
         allowed=(1, 300),

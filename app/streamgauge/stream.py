@@ -121,6 +121,17 @@ class StreamPort(Protocol):
         """
         ...
 
+    def of_generation(self, generation: int, shards: int) -> "StreamPort":
+        """The streams of another generation, on the same server. To be closed like this one."""
+        ...
+
+    async def remove(self, shard: int, behind: EntryId | None) -> bool:
+        """Delete the shard's stream and what was acknowledged of it, unless it holds entries behind `behind`; whether it did.
+
+        With None it is deleted whatever it holds.
+        """
+        ...
+
     async def length(self, shard: int) -> int:
         """How many entries the shard's stream retains."""
         ...

@@ -21,6 +21,7 @@ T = TypeVar("T")
 Ints: TypeAlias = npt.NDArray[np.int64]
 Codes: TypeAlias = npt.NDArray[np.int32]
 Mask: TypeAlias = npt.NDArray[np.bool_]
+OLDEST = 1  # version of a frame that is read still: logs, archives and spools keep them for long
 DTYPES = {"b": "<u1", "i": "<i8", "f": "<f8", "s": "<u2"}
 
 
@@ -122,7 +123,7 @@ class _Cursor:
 
 def thaw(payload: bytes) -> Table:
     """The table of a frame. Raises NewerFrameError for a newer version, FrameError for anything that is not a whole frame."""
-    if payload[:1] != bytes([VERSION]):
+    if not payload or not OLDEST <= payload[0] <= VERSION:
         if payload and payload[0] > VERSION:
             raise NewerFrameError(
                 f"a frame of version {payload[0]}, this program reads up to {VERSION}: upgrade it"

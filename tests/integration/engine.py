@@ -186,7 +186,7 @@ class Engine:
         """Workers that run meanwhile, each with connections of its own."""
         running, pools, streams = [], [], []
         for _ in range(workers):
-            pools.append(await open_pool(self.database_url, 10, synchronous_commit="off", lock_timeout="20s"))
+            pools.append(await open_pool(self.database_url, 30, synchronous_commit="off", lock_timeout="20s"))
             streams.append(RedisStream(self.redis_url, self.settings.stream_prefix, 0, self.settings.shards))
             running.append(Worker(streams[-1], pools[-1], self.settings, self.catalogue))
         tasks = [asyncio.create_task(worker.run()) for worker in running]
@@ -305,7 +305,12 @@ class Engine:
 
     async def verified(self) -> Verification:
         """What `verify` says."""
-        return await verify(self.connection, self.catalogue, self.settings.cardinality_limit)
+        return await verify(
+            self.connection,
+            self.catalogue,
+            self.settings.cardinality_limit,
+            archives=self.settings.archive_dir,
+        )
 
     async def check(self, events: Sequence[Plain]) -> dict[Place, Row]:
         """The tables hold what the oracle counts of these events, both ledgers add up, and `verify` agrees; returns the rows."""

@@ -102,7 +102,7 @@ def test_when_all_is_well_every_check_says_so() -> None:
     assert bad(WELL) == []
     assert {finding.check for finding in examine(WELL)} == {
         "settings", "capture", "keys", "disk", "redis", "redis memory", "redis persistence", "postgresql", "postgresql disk", "workers",
-        "leases", "lag", "history", "dead letters", "losses", "partitions", "clocks",
+        "leases", "lag", "history", "dead letters", "losses", "partitions", "event log", "clocks",
         "tenants", "access", "drops", "event times",
     }  # fmt: skip
 
@@ -153,6 +153,10 @@ def test_when_all_is_well_every_check_says_so() -> None:
         (with_database(processed=200, late=3, future=1), "event times", "warning", "200 events, 2% too late were refused", "NTP"),
         (with_database(processed=10, late=1, future=9), "event times", "warning", "10% too late and 90% too ahead of time", "NTP"),
         (with_database(partition_tomorrow=False, applied_today=True), "partitions", "warning", "lacks", "create tables"),
+        (with_database(log_oldest=32), "event log", "problem", "goes 32 days back, 30 are wanted", "archive run"),
+        (with_database(log_oldest=2, log_bytes=51 << 30), "event log", "problem", "52,224 MiB, 51,200 MiB are allowed", "LOG_MAX_BYTES"),
+        (with_database(log_oldest=1, log_bytes=51 << 30), "event log", "warning", "yesterday alone", "LOG_MAX_BYTES"),
+        (replace(WELL, machine=replace(MACHINE, archive_free=1000)), "archive", "problem", "stay in PostgreSQL", "ARCHIVE_DIR"),
         (with_database(ahead=5.0), "clocks", "warning", "PostgreSQL is 5 seconds ahead", "NTP"),
         (with_server(ahead=-90.0), "clocks", "problem", "90 seconds ahead of that of Valkey", "NTP"),
     ],

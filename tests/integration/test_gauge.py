@@ -157,7 +157,7 @@ async def flushed(gauge: Streamgauge) -> bool:
 async def test_a_killed_redis_that_comes_back_has_every_accepted_event_once(
     valkey: OwnValkey, tmp_path: Path
 ) -> None:
-    with open_gauge(valkey.url(), tmp_path, buffer_events=2_000) as gauge:
+    with open_gauge(valkey.url(), tmp_path, buffer_events=2_000, capture_mode="memory") as gauge:
         accepted = await traffic(gauge, 0, 500)
         await valkey.kill()
         accepted += await traffic(gauge, 500, 2_500)
@@ -179,7 +179,7 @@ async def test_a_hung_redis_that_goes_on_has_every_accepted_event_once(
     valkey: OwnValkey, tmp_path: Path
 ) -> None:
     # Impatient, so that batches are sent again whose first copies Redis reads after all.
-    with open_gauge(valkey.url(), tmp_path, patience=0.2) as gauge:
+    with open_gauge(valkey.url(), tmp_path, patience=0.2, capture_mode="memory") as gauge:
         accepted = await traffic(gauge, 0, 100)
         assert await flushed(gauge)
         valkey.send(signal.SIGSTOP)
@@ -198,7 +198,10 @@ async def test_a_hung_redis_that_goes_on_has_every_accepted_event_once(
 async def test_a_full_redis_that_has_room_again_has_every_accepted_event_once(
     valkey: OwnValkey, tmp_path: Path
 ) -> None:
-    with open_gauge(valkey.url(), tmp_path) as gauge, redis.Redis.from_url(valkey.url()) as client:
+    with (
+        open_gauge(valkey.url(), tmp_path, capture_mode="memory") as gauge,
+        redis.Redis.from_url(valkey.url()) as client,
+    ):
         accepted = await traffic(gauge, 0, 100)
         assert await flushed(gauge)
         client.config_set("maxmemory", "1mb")
@@ -215,7 +218,7 @@ async def test_a_full_redis_that_has_room_again_has_every_accepted_event_once(
 async def test_closing_while_redis_hangs_ends_although_the_client_would_wait_for_minutes(
     valkey: OwnValkey, tmp_path: Path
 ) -> None:
-    gauge = open_gauge(valkey.url(), tmp_path, patience=600.0)
+    gauge = open_gauge(valkey.url(), tmp_path, patience=600.0, capture_mode="memory")
     accepted = await traffic(gauge, 0, 10)
     assert await flushed(gauge)
     valkey.send(signal.SIGSTOP)

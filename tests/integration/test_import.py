@@ -20,7 +20,7 @@ import zstandard
 from pyroaring import BitMap
 
 from streamgauge.capture.pseudonyms import Keyring
-from streamgauge.errors import InputError, ServerError
+from streamgauge.errors import InputError, ServerError, SettingsError
 from streamgauge.settings import Settings
 from streamgauge_imports import shipment
 from streamgauge_imports.accounting import Result
@@ -256,7 +256,7 @@ async def test_an_import_that_was_cut_short_is_finished_by_running_it_again(
     assert (begun["finished_at"], begun["counts"]) == (None, "{}")
     with pytest.raises(InputError, match=r"begun on .* not finished.*--routes was not given.*same"):
         await run(log, few, routes="/p1")
-    with pytest.raises(InputError, match="STREAMGAUGE_SHARDS was 2, is 4"):
+    with pytest.raises(SettingsError, match="STREAMGAUGE_SHARDS is 4, and 2 in the database"):
         await run(log, settings)
     result = await run(log, few)
     assert (result.read, result.applied, result.duplicate) == (37_001, 31_000, 6_000)

@@ -188,7 +188,9 @@ def test_a_postgresql_that_is_too_old_is_refused_with_what_to_do(
 async def test_a_migration_gives_up_when_a_reader_holds_a_lock_and_nothing_is_changed(
     empty: str, ship: Ship, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(apply, "LOCK_TIMEOUT", "100ms")
+    monkeypatch.setattr(apply, "LOCK_TIMEOUT", "50ms")
+    monkeypatch.setattr(apply, "MOST_TRIES", 2)
+    monkeypatch.setattr(apply, "PAUSE", 0.01)
     ship(a="CREATE TABLE a ()")
     await migrate(empty)
     ship(a="CREATE TABLE a ()", b="CREATE TABLE b (); ALTER TABLE a ADD x int")

@@ -1,17 +1,23 @@
 """`rebuild` fills summaries from the event log: after damage, after a new declaration, while workers run."""
 
 import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
+from unittest.mock import patch
 
+import asyncpg
 import pytest
 
 from streamgauge.catalogue import CATALOGUE
 from streamgauge.database import open_connection
 from streamgauge.domains.web.declarations import DURATION_METRIC
-from streamgauge.errors import FencedError, InputError
+from streamgauge.errors import FencedError, InputError, ServerError
 from streamgauge.summaries.rollups import Dimension, Rollup
+from streamgauge_workers import rebuild as rebuilding
 from streamgauge_workers.position import Position
 from streamgauge_workers.rebuild import Rebuilt, rebuild
+from streamgauge_workers.rebuilding.shadow import Shadow
 
 from .engine import Engine, Plain, generate, open_engine
 
@@ -19,20 +25,31 @@ TABLES = ("hourly_summary", "daily_summary", "summary_members")
 
 
 async def rebuilt(engine: Engine, *metrics: str) -> list[Rebuilt]:
-    """Rebuild, as often as a worker that commits at the same moment makes necessary."""
+    """Rebuild, with connections of its own."""
     connection, aside = await open_connection(engine.database_url), await open_connection(engine.database_url)
     try:
-        for _ in range(50):
-            try:
-                return await rebuild(
-                    connection, aside, list(metrics), engine.settings.cardinality_limit, engine.catalogue
-                )
-            except FencedError:
-                await asyncio.sleep(0.01)
-        pytest.fail("a worker was always faster")
+        return await rebuild(
+            connection, aside, list(metrics), engine.settings.cardinality_limit, engine.catalogue
+        )
     finally:
         await connection.close()
         await aside.close()
+
+
+@contextmanager
+def at(step: str, meanwhile: Callable[[], Awaitable[object]]) -> Iterator[None]:
+    """Do something once, just before a step of the next rebuild: `_catch_up` or `_take_place`."""
+    real = getattr(rebuilding, step)
+    left = [meanwhile]
+
+    async def stepped(*arguments: Any) -> None:
+        if left:
+            await left.pop()()
+        await real(*arguments)
+
+    with patch.object(rebuilding, step, stepped):
+        yield
+    assert not left, "the rebuild never came so far"
 
 
 async def content(engine: Engine, metric: str | None = None) -> dict[str, list[Any]]:
@@ -242,3 +259,197 @@ async def test_events_of_a_tenant_that_is_gone_are_named_and_not_dropped(
         with pytest.raises(InputError, match="tenant 'york', which is not there"):
             await rebuilt(engine)
         assert await content(engine) == before
+
+
+@pytest.mark.parametrize("metrics", [(), (DURATION_METRIC,), (OWN.metric,)], ids=["all", "one", "a new one"])
+async def test_workers_go_on_while_a_rebuild_reads_and_everything_they_apply_is_in_it(
+    redis_url: str, database_url: str, metrics: tuple[str, ...]
+) -> None:
+    """What they apply meanwhile brings series, actors, dimension values and a tenant that the rebuild has not met."""
+    events = generate(11, 300, tenants=("delhi", "york"), routes=12)
+    later = generate(12, 150, routes=40)
+    for place, event in enumerate(later):
+        number = 40 + place % 60
+        event |= {"actor": bytes([1, number]) + bytes(15), "shard": number % 4}
+    last = generate(13, 80, routes=60)
+    async with open_engine(redis_url, database_url, cardinality_limit=5) as engine:
+        engine.catalogue = CATALOGUE.extended(OWN) if OWN.metric in metrics else CATALOGUE
+        async with engine.working():
+            await engine.publish(events, 20)
+            await engine.drained()
+            await engine.connection.execute(
+                "DELETE FROM daily_summary d USING series s WHERE (s.shard, s.series_id) = (d.shard, d.series_id) AND s.metric = ANY($1)",
+                metrics or [rollup.metric for rollup in engine.catalogue.rollups],
+            )
+
+            async def go_on(more: list[Plain]) -> None:
+                await engine.publish(more, 20)
+                # Would wait in vain if the rebuild held a token.
+                await engine.drained()
+
+            with at("_catch_up", lambda: go_on(later)), at("_take_place", lambda: go_on(last)):
+                await rebuilt(engine, *metrics)
+        await engine.check(events + later + last)
+        # Not only once read, where stripes' values are cut: no row is kept of a value that its own stripe turned away.
+        assert await engine.connection.fetch(
+            "SELECT s.metric, s.dimensions FROM daily_summary d JOIN series s USING (shard, series_id) WHERE s.grouping = 1 AND s.metric = $1 "
+            "AND s.dimensions[1] NOT IN ('(other)', '(none)') AND NOT EXISTS (SELECT FROM dimension_values v WHERE v.dimension = 'http.route' "
+            "AND (v.shard, v.tenant_id, v.day, v.value) = (d.shard, d.tenant_id, d.bucket, s.dimensions[1]))", OWN.metric,
+        ) == []  # fmt: skip
+        await engine.publish(generate(14, 40))
+        await engine.drain()
+        assert (await engine.verified()).differences == []
+
+
+async def test_readers_see_all_of_the_old_rows_or_all_of_the_new_ones(
+    redis_url: str, database_url: str
+) -> None:
+    events = generate(15, 200)
+    async with open_engine(redis_url, database_url) as engine:
+        await engine.publish(events, 20)
+        await engine.drain()
+        engine.catalogue = CATALOGUE.extended(OWN)
+        query = "SELECT count(*) FROM hourly_summary JOIN series USING (shard, series_id) WHERE metric = $1"
+        seen: list[int] = []
+        real = Shadow.take_place
+
+        async def take_place(shadow: Shadow, connection: Any) -> None:
+            await real(shadow, connection)
+            assert await connection.fetchval(query, OWN.metric) > 0
+            seen.append(await engine.connection.fetchval(query, OWN.metric))
+
+        with patch.object(Shadow, "take_place", take_place):
+            await rebuilt(engine, OWN.metric)
+        assert seen == [0]
+        await engine.check(events)
+
+
+async def test_a_rebuild_that_is_cut_off_leaves_the_old_rows_and_nothing_else(
+    redis_url: str, database_url: str
+) -> None:
+    events = generate(16, 120)
+    async with open_engine(redis_url, database_url) as engine:
+        await engine.publish(events, 10)
+        await engine.drain()
+        await broken(engine)
+        before = await content(engine)
+        real = Shadow.take_place
+
+        async def cut_off(shadow: Shadow, connection: Any) -> None:
+            await real(shadow, connection)
+            await engine.connection.execute(
+                "SELECT pg_terminate_backend($1)", await connection.fetchval("SELECT pg_backend_pid()")
+            )
+            await connection.fetchval("SELECT 1")
+
+        with (
+            patch.object(Shadow, "take_place", cut_off),
+            pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError, OSError)),
+        ):
+            await rebuilt(engine)
+        assert await content(engine) == before
+        await engine.until("SELECT NOT EXISTS (SELECT FROM pg_class WHERE relname ~ '^shadow_')")
+        await rebuilt(engine)
+        assert not await engine.connection.fetchval(
+            "SELECT EXISTS (SELECT FROM pg_class WHERE relname ~ '^shadow_')"
+        )
+        await engine.check(events)
+
+
+async def test_a_second_rebuild_is_refused_while_one_is_under_way(redis_url: str, database_url: str) -> None:
+    async with open_engine(redis_url, database_url) as engine:
+        await engine.publish(generate(17, 40))
+        await engine.drain()
+
+        async def second() -> None:
+            with pytest.raises(ServerError, match="another rebuild of this database is under way"):
+                await rebuilt(engine)
+
+        with at("_take_place", second):
+            await rebuilt(engine)
+        await rebuilt(engine)
+
+
+async def test_actors_that_the_dictionary_lost_get_ids_again(redis_url: str, database_url: str) -> None:
+    events = generate(18, 150)
+    async with open_engine(redis_url, database_url) as engine:
+        await engine.publish(events[:100], 10)
+        await engine.drain()
+        await engine.connection.execute("DELETE FROM actors WHERE actor_id % 2 = 0")
+        async with engine.working():
+
+            async def go_on() -> None:
+                await engine.publish(events[100:], 10)
+                await engine.drained()
+
+            with at("_take_place", go_on):
+                await rebuilt(engine)
+        await engine.check(events)
+
+
+async def test_a_tenant_that_is_deleted_meanwhile_gets_no_rows(redis_url: str, database_url: str) -> None:
+    async with open_engine(redis_url, database_url) as engine:
+        await engine.publish(generate(19, 90), 10)
+        await engine.drain()
+        query = "SELECT count(*) FROM {} JOIN tenants USING (tenant_id) WHERE name = 'york'"
+        delete = "UPDATE tenants SET status = 'deleting' WHERE name = 'york'"
+        with at("_take_place", lambda: engine.connection.execute(delete)):
+            await rebuilt(engine)
+        for table in TABLES:
+            assert await engine.connection.fetchval(query.format(table)) == 0
+        assert (await engine.verified()).differences == []
+
+
+async def test_time_zones_that_change_meanwhile_refuse_the_rebuild(redis_url: str, database_url: str) -> None:
+    async with open_engine(redis_url, database_url) as engine:
+        await engine.publish(generate(20, 40), 10)
+        await engine.drain()
+        before = await content(engine)
+        change = "UPDATE tenant_time_zones SET time_zone = 'Asia/Tokyo' WHERE time_zone = 'Asia/Kolkata'"
+        with (
+            at("_take_place", lambda: engine.connection.execute(change)),
+            pytest.raises(
+                ServerError, match=r"tenant 'delhi' was given other time zones.*nothing was changed"
+            ),
+        ):
+            await rebuilt(engine)
+        assert await content(engine) == before
+
+
+async def test_a_shard_that_somebody_holds_is_waited_for_and_the_others_are_let_go_meanwhile(
+    redis_url: str, database_url: str
+) -> None:
+    events = generate(21, 120)
+    async with open_engine(redis_url, database_url) as engine:
+        await engine.publish(events, 10)
+        await engine.drain()
+        await broken(engine)
+        before = await content(engine)
+        holder = await open_connection(database_url)
+        held = holder.transaction()
+
+        async def hold() -> None:
+            await held.start()
+            await holder.execute("SELECT FROM shards WHERE shard = 3 FOR UPDATE")
+
+        with patch.object(rebuilding, "LONGEST_WAIT", "50ms"), patch.object(rebuilding, "MOST_TRIES", 2):
+            with (
+                at("_take_place", hold),
+                pytest.raises(ServerError, match="held a shard for longer than 50ms"),
+            ):
+                await rebuilt(engine)
+            assert await content(engine) == before
+
+            async def let_go() -> None:
+                # The first try is over by then: its locks are gone, its rows as well.
+                asyncio.get_running_loop().call_later(
+                    0.1, lambda: released.append(asyncio.ensure_future(held.rollback()))
+                )
+
+            released: list[Any] = []
+            with at("_take_place", let_go), patch.object(rebuilding, "MOST_TRIES", 50):
+                found = await rebuilt(engine)
+            await released[0]
+        await holder.close()
+        assert sum(each.events for each in found) == 120
+        await engine.check(events)

@@ -4,8 +4,11 @@ import asyncio
 import itertools
 import os
 import re
+import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import ExitStack
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +20,7 @@ from streamgauge_local.stack import Stack
 from streamgauge_workers.verify import Verification
 
 from .engine import DAY, ZONES, Engine, generate, open_engine
+from .program import Program, given
 
 Flip = Callable[[Connection], Awaitable[None]]
 #: (flip, tables that must differ, what the first difference of the first of them must say)
@@ -326,3 +330,67 @@ async def test_the_command_exits_with_1_when_anything_differs(redis_url: str, fi
         )
         code, output = await command(engine, "verify")
         assert (code, "everything equals what the event log gives" in output) == (0, True), output
+
+
+async def test_rounds_go_on_beside_traffic_rebuilds_and_a_killed_worker_until_a_row_is_changed(
+    redis_url: str, database_url: str, tmp_path: Path
+) -> None:
+    events = generate(41, 400)
+    urls = given(redis_url, database_url, STREAMGAUGE_LEASE_SECONDS="1")
+    async with open_engine(redis_url, database_url) as engine:
+        with (
+            ExitStack() as stack,
+            Program("worker", "--port", "0", log=tmp_path / "killed", **urls) as first,
+            Program("verify", "--continuous", "--every", "0", log=tmp_path / "verify", **urls) as rounds,
+        ):
+
+            async def until(count: int) -> None:
+                await asyncio.to_thread(
+                    rounds.until, lambda: f"round {count}: " in rounds.output, f"round {count}"
+                )
+
+            for start in range(0, 400, 100):
+                await engine.publish(events[start : start + 100], 10)
+                if start == 100:
+                    await engine.drained()
+                    first.signal(signal.SIGKILL)
+                    stack.enter_context(Program("worker", "--port", "0", log=tmp_path / "next", **urls))
+                if start == 200:
+                    code, output = await command(engine, "rebuild")
+                    assert code == 0, output
+            await engine.drained()
+            code, output = await command(engine, "rebuild", "events")
+            assert (code, "workers waited" in output) == (0, True), output
+            count = rounds.output.count("round ")
+            await until(count + 2)
+            assert "400 events" in rounds.output
+            assert " 0 differences" in rounds.output
+            await engine.connection.execute(
+                f"UPDATE hourly_summary SET count = count + 1 WHERE ctid = {HOUR_ROW}"
+            )
+            before = rounds.output.count("round ")
+            assert await asyncio.to_thread(rounds.ended) == 1
+        assert rounds.output.count("round ") <= before + 2
+        assert re.search(NAMED + r": count is \d+, the event log gives \d+", rounds.output), rounds.output
+
+
+async def test_rounds_end_cleanly_when_they_are_told_to(
+    redis_url: str, filled_url: str, tmp_path: Path
+) -> None:
+    urls = given(redis_url, filled_url)
+    with Program(
+        "verify", "--continuous", "--rounds", "2", "--every", "0", log=tmp_path / "two", **urls
+    ) as two:
+        assert await asyncio.to_thread(two.ended) == 0, two.output
+    assert "2 rounds, nothing differs; the longest held a snapshot for" in two.output
+    assert re.search(
+        r"round 2: \d+ events, [\d,]+ rows compared, 0 differences, [\d.]+ s; shard 0 at \d+-\d+", two.output
+    )
+    with Program("verify", "--continuous", "--every", "0", log=tmp_path / "on", **urls) as on:
+        await asyncio.to_thread(on.until, lambda: "round 1: " in on.output, "round 1")
+        on.signal(signal.SIGINT)
+        assert await asyncio.to_thread(on.ended) == 0, on.output
+    assert "rounds, nothing differs" in on.output
+    with Program("verify", "--rounds", "2", log=tmp_path / "wrong", **urls) as wrong:
+        assert await asyncio.to_thread(wrong.ended) == 2
+    assert "--continuous" in wrong.output

@@ -340,12 +340,16 @@ def test_a_signal_handler_may_track_in_the_middle_of_tracking(tmp_path: Path) ->
         assert gauge.status()["accepted"] == tracked + len(handled)
 
 
-def test_making_a_gauge_and_refusing_events_loads_no_client_of_redis_until_that_is_announced() -> None:
+def test_making_a_gauge_and_refusing_events_loads_no_client_of_redis_until_that_is_announced(
+    tmp_path: Path,
+) -> None:
     program = (
         "import sys; from streamgauge import *; gauge = Streamgauge(Settings(redis_url='redis://127.0.0.1:1'))\n"
         "gauge.track('no.such'); print('redis' in sys.modules); gauge.close(); print('fastapi' in sys.modules)"
     )
-    shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    shown = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=tmp_path
+    )
     assert shown.stdout.split() == ["False", "False"]
 
 

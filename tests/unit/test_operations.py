@@ -44,7 +44,9 @@ def test_every_setting_and_command_that_a_document_names_exists(document: str) -
     named = set(re.findall(r"\bSTREAMGAUGE_[A-Z_]+[A-Z]\b", text))
     assert named <= settings, named - settings
     commands = {entry.name for entry in COMMANDS}
-    used = set(re.findall(r"(?:^|`)(?:streamgauge|\./run) ([a-z]+)", text, re.MULTILINE)) - {"test"}
+    used = set(re.findall(r"(?:^|`)(?:streamgauge|\./run) ([a-z]+(?:-[a-z]+)*)", text, re.MULTILINE)) - {
+        "test"
+    }
     assert used <= commands, used - commands
 
 

@@ -61,3 +61,17 @@ def test_ranges_compare_with_ranges_only_and_cannot_be_keys() -> None:
     with pytest.raises(TypeError, match="unhashable"):
         hash(Ranges())
     assert repr(Ranges([(1, 2)])) == "Ranges([(1, 2)])"
+
+
+@given(added=st.lists(spans), removed=st.lists(spans, max_size=4))
+def test_removing_takes_out_those_integers_and_no_others(
+    added: list[tuple[int, int]], removed: list[tuple[int, int]]
+) -> None:
+    ranges = Ranges(added)
+    for first, end in removed:
+        ranges.remove(first, end)
+    expected = members(added) - members(removed)
+    assert members(list(ranges)) == expected
+    assert ranges.size == len(expected)
+    assert all(before[1] < after[0] for before, after in pairwise(list(ranges)))
+    assert ranges == Ranges((number, number + 1) for number in expected)

@@ -114,7 +114,7 @@ def test_a_batch_whose_reply_was_lost_is_sent_again_with_the_same_bytes_and_numb
 
 def test_events_wait_while_the_stream_is_down_and_all_arrive_when_it_is_back(tmp_path: Path) -> None:
     stream = Failing()
-    with sending(stream, tmp_path, buffer_events=300) as gauge:
+    with sending(stream, tmp_path, buffer_events=300, capture_mode="memory") as gauge:
         assert track(gauge, 0)
         assert gauge.flush(PATIENCE)
         stream.down = True
@@ -136,7 +136,7 @@ def test_closing_while_the_stream_is_down_ends_in_time_and_counts_what_was_not_d
 ) -> None:
     stream = Failing()
     stream.down = True
-    with sending(stream, tmp_path) as gauge:
+    with sending(stream, tmp_path, capture_mode="memory") as gauge:
         for number in range(10):
             track(gauge, number)
         until(lambda: stream.attempts > 0)
@@ -155,7 +155,7 @@ def test_closing_while_the_stream_hangs_ends_all_the_same(tmp_path: Path) -> Non
             await asyncio.sleep(3600)
 
     stream = Hung()
-    with sending(stream, tmp_path) as gauge:
+    with sending(stream, tmp_path, capture_mode="memory") as gauge:
         track(gauge, 1)
         until(lambda: stream.attempts)
         assert not gauge.close(0.1)
@@ -173,7 +173,7 @@ def test_what_was_numbered_and_given_up_is_lost_numbers_and_not_counted_as_dropp
         stream.down = False
         give_up(each)
 
-    with sending(stream, tmp_path) as gauge:
+    with sending(stream, tmp_path, capture_mode="memory") as gauge:
         track(gauge, 0)
         gauge.flush(PATIENCE)
         stream.down = True
@@ -432,9 +432,9 @@ def test_at_the_end_of_a_process_all_gauges_are_closed_side_by_side(
     stream = Failing()
     stream.down = True
     with (
-        sending(stream, tmp_path) as one,
-        sending(stream, tmp_path) as two,
-        sending(stream, tmp_path) as three,
+        sending(stream, tmp_path, capture_mode="memory") as one,
+        sending(stream, tmp_path, capture_mode="memory") as two,
+        sending(stream, tmp_path, capture_mode="memory") as three,
     ):
         for gauge in (one, two, three):
             track(gauge, 1)

@@ -1,42 +1,59 @@
 """`streamgauge verify`: prove the tables from the event log."""
 
-from datetime import timedelta
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from streamgauge.errors import InputError
 from streamgauge_cli import session
 
+if TYPE_CHECKING:
+    from streamgauge_cli.verify_rounds import Round
+
 SHOWN = 20  # differences printed per table
+EVERY = 60.0  # seconds
 
 
 async def verify(
     everything: Annotated[
         bool, typer.Option("--all", help=f"Print every difference, not the first {SHOWN} per table.")
     ] = False,
+    continuous: Annotated[
+        bool, typer.Option("--continuous", help="Go on in rounds until something differs, or Ctrl-C.")
+    ] = False,
+    every: Annotated[
+        float | None,
+        typer.Option(min=0, help=f"Seconds from one round's beginning to the next's. (default: {EVERY:g})"),
+    ] = None,
+    rounds: Annotated[int | None, typer.Option(min=1, help="End after so many rounds.")] = None,
 ) -> None:
     """Recompute every summary, set, histogram, ledger and lane from the event log and compare; look through the audit log's chains.
 
     Says which range the log covers and how each table fared. Exits with 1, naming the rows, when anything differs. Reads one
-    snapshot: the pipeline may go on meanwhile.
+    snapshot: the pipeline may go on meanwhile. PostgreSQL vacuums nothing that is newer than the snapshot while it is read, so
+    leave time between rounds.
     """
-    from streamgauge.access import audit
-    from streamgauge.catalogue import load_catalogue as catalogue
-    from streamgauge.database import open_connection
-    from streamgauge_workers.installation import agree
-    from streamgauge_workers.verify import verify as compare
+    if not continuous and (every, rounds) != (None, None):
+        raise InputError("--every and --rounds belong to --continuous: give that as well", "--continuous")
+    from streamgauge_cli.verify_rounds import Verifier
 
     settings = session.settings()
     async with session.servers(settings) as endpoints:
-        connection = await open_connection(endpoints.database_url)
-        try:
-            await agree(connection, settings)
-            lateness = timedelta(days=settings.max_lateness_days)
-            result = await compare(connection, catalogue(settings), settings.cardinality_limit, lateness)
-            async with connection.transaction(isolation="repeatable_read", readonly=True):
-                chains = await audit.check(connection)
-        finally:
-            await connection.close()
+        verifier = Verifier(settings, endpoints.database_url)
+        if continuous:
+            last = await verifier.go_on(EVERY if every is None else every, rounds)
+            if last is None or not last.problems:
+                return
+        else:
+            last = await verifier.round()
+    _report(last, everything)
+    if last.problems:
+        raise typer.Exit(1)
+    print("everything equals what the event log gives")
+
+
+def _report(found: "Round", everything: bool) -> None:
+    result, chains = found.result, found.chains
     print(f"event log: {result.entries:,} entries, {result.events:,} events")
     if result.applied_from and result.applied_to and result.occurred_from and result.occurred_to:
         print(
@@ -44,6 +61,14 @@ async def verify(
         )
         print(
             f"  occurred {result.occurred_from:%Y-%m-%d %H:%M:%S} to {result.occurred_to:%Y-%m-%d %H:%M:%S} UTC"
+        )
+    for origin, days in result.days.items():
+        print(f"  {len(days):,} days by {origin}: {min(days)} to {max(days)}")
+    for file, problem in result.archives.items():
+        print(f"  archive {file} {problem}: checked by its seal")
+    if result.unchecked:
+        print(
+            f"  not checked, being declared after days of which only seals are left: {', '.join(result.unchecked)}"
         )
     for table in result.tables:
         verdict = f"{len(table.differences):,} differences" if table.differences else "equal"
@@ -62,10 +87,7 @@ async def verify(
         print(
             "The audit log was changed by somebody who may write to the database: compare it with a backup."
         )
-        raise typer.Exit(1)
     if result.differences:
         print(
             f"{len(result.differences):,} differences. `streamgauge rebuild` fills summaries from the event log anew."
         )
-        raise typer.Exit(1)
-    print("everything equals what the event log gives")

@@ -18,7 +18,7 @@ from streamgauge_imports.preparing import Prepared, prepared
 from streamgauge_imports.progress import Progress
 from streamgauge_imports.shipment import Shipment
 from streamgauge_imports.tenants import Tenant, require_tenant
-from streamgauge_workers.worker import GENERATION
+from streamgauge_workers import generations
 
 APPLICATION_NAME = "streamgauge import"
 
@@ -55,21 +55,22 @@ async def deliver(
     on. In both cases the same order can be given again.
     """
     async with AsyncExitStack() as stack:
-        stream = RedisStream(redis_url, settings.stream_prefix, GENERATION, settings.shards)
+        stream = RedisStream(redis_url, settings.stream_prefix, settings.generation, settings.shards)
         stack.push_async_callback(stream.aclose)
         await stream.check_server()
         connection = await open_connection(database_url, application_name=APPLICATION_NAME)
         stack.push_async_callback(connection.close)
+        shards = await generations.to_send_to(connection, settings)
         tenant = await require_tenant(connection, order.tenant, order.time_zone)
         source = order.source(tenant)
-        options = {"generation": GENERATION, "time_zone": tenant.time_zone, **source.options()}
+        options = {"generation": settings.generation, "time_zone": tenant.time_zone, **source.options()}
         found = await registry.begin(connection, tenant, order.digest, order.kind, options)
         if found.finished_at is not None:
             return Delivered(repeated(found), found.counts["summary"], tenant)
         attendance = await stack.enter_async_context(
             Attendance(settings, redis_url, database_url, connection)
         )
-        shipment = Shipment(found.lane, stream, connection, attendance, settings, progress)
+        shipment = Shipment(found.lane, stream, shards, connection, attendance, settings, progress)
         result, summary = await _run(order, found, source, shipment, connection)
         return Delivered(result, summary, tenant)
 

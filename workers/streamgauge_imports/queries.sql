@@ -33,7 +33,7 @@ FROM event_log WHERE lane = $1 AND shard = ANY($2::smallint[]) AND applied_day >
 
 -- dead_batches: a lane's batches that were dead-lettered whole, and so never logged
 SELECT reason, sum(events) AS events FROM dead_letters
-WHERE lane = $1 AND event IS NULL AND reason IN ('undecodable', 'poison') GROUP BY reason
+WHERE lane = $1 AND reason IN ('undecodable', 'poison') GROUP BY reason
 
 -- workers_present: whether any worker has been heard of lately
 SELECT EXISTS (SELECT 1 FROM workers WHERE seen_at > now() - $1 * interval '1 second')

@@ -19,6 +19,7 @@ _SETTINGS = {
     "format": "--format",
     "routes": "the file given with --routes",
     "shards": "STREAMGAUGE_SHARDS",
+    "generation": "STREAMGAUGE_GENERATION",
     "key": "the keyring (STREAMGAUGE_KEYRING)",
     "version": "the version of Streamgauge",
 }

@@ -29,13 +29,15 @@ class Shipment:
         self,
         lane: bytes,
         stream: StreamPort,
+        shards: Sequence[int],
         connection: Connection,
         attendance: Attendance,
         settings: Settings,
         progress: Progress,
     ) -> None:
+        """`shards`: by number of the stream, how the tables name it."""
         self.lane = lane
-        self.shards = list(range(stream.shards))
+        self.shards = shards
         self.sent = [0] * stream.shards  #: events numbered, by shard
         self.done = [Ranges() for _ in range(stream.shards)]
         self._closed: set[int] = set()
@@ -64,10 +66,11 @@ class Shipment:
         """Ask how far the workers are; returns how many redeliveries they counted."""
         redelivered = 0
         for row in await self._connection.fetch(SQL["lane"], self.lane, self.shards):
-            self.done[row["shard"]] = Ranges((each.lower, each.upper) for each in row["done"])
+            number = self.shards.index(row["shard"])
+            self.done[number] = Ranges((each.lower, each.upper) for each in row["done"])
             redelivered += row["redelivered"]
             if row["closed"]:
-                self._closed.add(row["shard"])
+                self._closed.add(number)
         self._unseen = 0
         self._progress.update(self._read, self.applied)
         return redelivered

@@ -1,5 +1,6 @@
 """The cardinality limit of one stripe: which dimension values have rows of their own, kept in PostgreSQL."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -31,8 +32,9 @@ class Eviction:
 class Admissions:
     """One shard's admissions. Belongs to a token: drop it on any error (rule P5)."""
 
-    def __init__(self, shard: int, limit: int, tenants: Tenants) -> None:
+    def __init__(self, shard: int, limit: int, tenants: Tenants, queries: Mapping[str, str] = SQL) -> None:
         self.shard = shard
+        self.queries = queries
         self.limit = limit
         self.tenants = tenants
         self.cells: dict[Cell, Admission] = {}
@@ -48,11 +50,11 @@ class Admissions:
         if not missing:
             return
         columns = [list(column) for column in zip(*missing, strict=True)]
-        for row in await connection.fetch(SQL["admissions_load"], self.shard, *columns):
+        for row in await connection.fetch(self.queries["admissions_load"], self.shard, *columns):
             cell = Cell(row["tenant_id"], row["dimension"], row["day"])
             self._of(cell).offer(row["value"], row["rank"])
             self._stored.add((cell, row["value"]))
-        for row in await connection.fetch(SQL["admissions_overflowed"], self.shard, *columns):
+        for row in await connection.fetch(self.queries["admissions_overflowed"], self.shard, *columns):
             self._of(Cell(row["tenant_id"], row["dimension"], row["day"])).overflowed = True
         self.loaded.update(missing)
 
@@ -96,7 +98,7 @@ class Admissions:
         ):
             if rows:
                 await connection.execute(
-                    SQL[query], self.shard, *[list(column) for column in zip(*rows, strict=True)]
+                    self.queries[query], self.shard, *[list(column) for column in zip(*rows, strict=True)]
                 )
         return evictions
 

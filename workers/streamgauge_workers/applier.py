@@ -6,7 +6,7 @@ looked up on the way is kept in caches that belong to the token; after any error
 
 import time
 from collections import Counter
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Collection, Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -15,7 +15,17 @@ import numpy as np
 from streamgauge.database import Connection
 from streamgauge.entry import Batch, Entry
 from streamgauge.errors import FrameError, NewerFrameError
-from streamgauge.outcomes import APPLIED, CODES, REPEATED_KEY, TENANT_DELETED, Outcome, Outcomes
+from streamgauge.failpoints import pass_through
+from streamgauge.outcomes import (
+    APPLIED,
+    CODES,
+    NOBODYS,
+    REPEATED_KEY,
+    TENANT_DELETED,
+    WHOLE,
+    Outcome,
+    Outcomes,
+)
 from streamgauge.settings import Settings
 from streamgauge.summaries.rollups import Catalogue
 from streamgauge.table import Mask, Table, join, thaw
@@ -29,6 +39,7 @@ from streamgauge_workers.delivery import judge as judge_entries
 from streamgauge_workers.event_keys import EventKeys
 from streamgauge_workers.event_log import EventLog, Logged
 from streamgauge_workers.lanes import Lanes
+from streamgauge_workers.plausibility import Plausibility, Seen
 from streamgauge_workers.position import Position
 from streamgauge_workers.queries import SQL
 from streamgauge_workers.recent_activity import RecentActivity
@@ -51,13 +62,24 @@ class Applied:
     outcomes: Counter[Outcome] = field(default_factory=Counter)
     redelivered: int = 0
     rows: int = 0
+    seen: Seen | None = None  #: for the shard's plausibility
+    #: Lanes whose rows were written.
+    lanes: Collection[bytes] = ()
 
 
 class Applier:
     """Applies one shard's entries. Valid for as long as nothing fails."""
 
-    def __init__(self, shard: int, tenants: Tenants, catalogue: Catalogue, settings: Settings) -> None:
+    def __init__(
+        self,
+        shard: int,
+        tenants: Tenants,
+        catalogue: Catalogue,
+        settings: Settings,
+        plausibility: Plausibility | None = None,
+    ) -> None:
         self.shard = shard
+        self.plausibility = plausibility
         self.tenants = tenants
         self.catalogue = catalogue
         self.max_lateness = timedelta(days=settings.max_lateness_days)
@@ -102,8 +124,10 @@ class Applier:
         """
         async with connection.transaction():
             moved, now = await position.swap(connection, replace(position, entry_id=entries[-1][0]))
+            await pass_through("commit.swapped")
             verdict = await self._judge(connection, entries, now)
-            done = Applied(moved, len(entries))
+            await pass_through("commit.judged")
+            done = Applied(moved, len(entries), lanes=verdict.lanes.keys())
             done.redelivered = sum(batch.n for _, batch in verdict.duplicates)
             letters = [
                 dead_letters.of_fields(record.fields, record.reason) for _, record in verdict.unreadable
@@ -120,9 +144,15 @@ class Applier:
                 self._keep_scanned(verdict)
             await self._apply_batches(connection, aside, verdict, letters, now, at, done)
             await self.lanes.store(connection, verdict)
+            await dead_letters.replayed(connection, self.shard, verdict.lanes)
+            await pass_through("commit.stored")
             if verdict.rescan and may_rescan:
                 assert moved.history is not None  # noqa: S101 - entries were read, so there was a history
                 done.position, _ = await moved.swap(connection, moved.rewound(moved.history))
+            await pass_through("commit.before")
+        await pass_through("commit.after")
+        if self.plausibility is not None and done.seen is not None:
+            self.plausibility.committed(done.seen)
         return done
 
     def _keep_scanned(self, verdict: Verdict) -> None:
@@ -160,6 +190,7 @@ class Applier:
             readable.append(batch)
             tables.append(table)
         counts: Counter[tuple[int, Outcome]] = Counter()
+        untrusted: Counter[Outcome] = Counter()
         if tables:
             table = join(tables)
             # The first time behind this token: what a deletion has announced by moving it has to be seen (rule P5).
@@ -187,9 +218,13 @@ class Applier:
                 logged.append(Logged(batch, part, ids, decided))
                 letters += _refused(batch, part, ids, decided)
             await self.log.store(connection, logged, now)
+            await pass_through("commit.logged")
             applied = table.select(outcomes == APPLIED)
             if applied.n:
                 done.rows = await self._summarise(connection, aside, applied, known, now)
+                await pass_through("commit.summarised")
+            for code, count in zip(*np.unique(outcomes[~trusted], return_counts=True), strict=True):
+                untrusted[CODES[int(code)]] = int(count)
             for code in np.unique(outcomes).tolist():
                 owners, found = np.unique(tenant_ids[outcomes == code], return_counts=True)
                 counts.update(
@@ -200,10 +235,14 @@ class Applier:
                 )
         # Entries that could not be read belong to no known tenant; a dead letter kept before is not counted again.
         kept = await dead_letters.store(connection, self.shard, letters)
-        for reason in ("undecodable", "range_conflict", "poison"):
+        for reason in WHOLE:
             if kept.get(reason):
                 counts[0, Outcome("dead_lettered", reason)] += kept[reason]
+                untrusted[Outcome("dead_lettered", reason)] += kept[reason]
         await self._enter(connection, counts, done)
+        if self.plausibility is not None:
+            done.seen = self.plausibility.weigh(untrusted, at)
+        await pass_through("commit.entered")
 
     async def _summarise(
         self, connection: Connection, aside: Connection, table: Table, known: Mapping[str, int], now: datetime
@@ -247,13 +286,12 @@ class Applier:
 
 
 def _refused(batch: Batch, table: Table, tenant_ids: list[int], outcomes: Outcomes) -> list[DeadLetter]:
-    """The dead letters among a batch's events."""
+    """The dead letters among a batch's events; of deleted tenants nothing is kept."""
     letters = []
-    for row in np.flatnonzero(outcomes).tolist():
+    for row in np.flatnonzero(~np.isin(outcomes, (APPLIED, REPEATED_KEY, TENANT_DELETED))).tolist():
         outcome = CODES[int(outcomes[row])]
-        if outcome.name == "dead_lettered":
-            tenant_id = tenant_ids[int(table.tenant.codes[row])]
-            letters.append(dead_letters.of_event(batch, row, tenant_id, table.event(row), outcome.reason))
+        tenant_id = None if outcome.reason in NOBODYS else tenant_ids[int(table.tenant.codes[row])]
+        letters.append(dead_letters.of_event(batch, row, tenant_id, table.event(row), outcome.reason))
     return letters
 
 

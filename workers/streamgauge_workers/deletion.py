@@ -24,6 +24,7 @@ class Tally:
 
     rows: dict[str, int] = field(default_factory=dict)  #: deleted, by table
     event_log: dict[str, int] = field(default_factory=dict)  #: entries rewritten, events erased
+    archives: list[str] = field(default_factory=list)  #: files that were replaced by ones without the tenant
     dead_letters_rewritten: int = 0
     audit: dict[str, Any] | None = None  #: where the chain ended
     left: dict[str, Any] = field(default_factory=dict)

@@ -16,9 +16,10 @@ keys whose events are in the log no more cannot be found, and are dropped with t
 import asyncio
 import json
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import numpy as np
 import orjson
@@ -57,8 +58,10 @@ class Rewritten:
     blanked: int  #: events that lost their content
 
 
-def rewrite(entry: Record, tenant: str, tenant_id: int) -> Rewritten | None:
-    """The entry without the events of the tenant; None when it holds none.
+def rewrite(
+    entry: Record | Mapping[str, Any], tenant: str, tenant_id: int, instead: int = ERASED
+) -> Rewritten | None:
+    """The entry without the events of the tenant, which get the outcome `instead`; None when it holds none.
 
     Raises FrameError for an entry that cannot be read and is not the tenant's alone.
     """
@@ -83,7 +86,7 @@ def rewrite(entry: Record, tenant: str, tenant_id: int) -> Rewritten | None:
         if gone[row] and codes[row] == APPLIED
     ]
     owned = gone & ~np.isin(codes, _ENTERED_FOR_NOBODY)
-    codes[owned] = ERASED
+    codes[owned] = instead
     left = blank(table, gone, entry["applied_at"])
     payload, outcomes = refreeze(left), codes.tobytes() if codes.any() else None
     return Rewritten(

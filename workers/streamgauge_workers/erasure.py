@@ -5,7 +5,7 @@ each of which leaves a database that `verify` passes:
 
 1. Every shard's token is moved, so that its worker reads the tenants anew behind it: from then on events of this name are rejected as
    `tenant_deleted` and logged without content. Nobody writes rows of the tenant after that.
-2. The event log and refused entries lose the tenant's events (`erased_log`).
+2. The event log, its archives and refused entries lose the tenant's events (`erased_log`, `erased_archives`).
 3. Every table loses the tenant's rows (`erased_rows`).
 4. Once servers have forgotten its keys: its chain of audits, from its end backwards so that it is a whole chain at any time, and the
    tenant itself, together with the receipt's completion.
@@ -25,7 +25,7 @@ from streamgauge.database import Connection, Pool
 from streamgauge.errors import FencedError
 from streamgauge.logs import redacted
 from streamgauge.settings import Settings
-from streamgauge_workers import erased_log, erased_rows
+from streamgauge_workers import erased_archives, erased_log, erased_rows
 from streamgauge_workers.deletion import SQL, Deletion, count_of
 
 EVERY = 2.0  # seconds between looks for a deletion
@@ -33,7 +33,7 @@ PAUSE = 0.1  # seconds between steps: each makes a shard's worker read its cache
 #: Seconds after which no server lets anybody write for the tenant any more: they remember keys for less.
 SETTLED = 10.0
 MOST_AUDITS = 5_000  # of one transaction
-_LOCK = 0x53474552  # "SGER"
+LOCK = 0x53474552  # "SGER"; retention takes it too: neither sees the other half done
 
 log = structlog.get_logger(__name__)
 
@@ -63,7 +63,7 @@ class Erasure:
         async with self.pool.acquire() as connection:
             found = await connection.fetch(SQL["deletions"], SETTLED)
             # Given back with the connection, however this ends.
-            if not found or not await connection.fetchval(SQL["deletion_turn"], _LOCK):
+            if not found or not await connection.fetchval(SQL["deletion_turn"], LOCK):
                 return 0
             for row in found:
                 deletion = Deletion(row["receipt_id"], row["tenant"], row["tenant_id"])
@@ -99,6 +99,8 @@ class Erasure:
         for shard in shards:
             async for entries in erased_log.erase(connection, deletion, shard):
                 yield entries
+        async for archives in erased_archives.erase(connection, deletion, self.settings.archive_dir):
+            yield archives
         async for letters in erased_log.erase_letters(connection, deletion):
             yield letters
         for table in await erased_rows.tables(connection):

@@ -29,9 +29,10 @@ SELECT token FROM shards WHERE shard = $1 FOR UPDATE
 -- shard_swap: move the token (rule P5), and nothing else: neither the position nor the count of attempts is ours
 UPDATE shards SET token = gen_random_uuid() WHERE shard = $1 AND token = $2 RETURNING token
 
--- lanes_distrust: a tenant's imports may not bring in history any more, and their lanes be forgotten
+-- lanes_distrust: a tenant's imports and replays may not bring in history any more, and their lanes be forgotten
 UPDATE lanes SET trusted = false
-WHERE shard = $1 AND trusted AND lane IN (SELECT lane FROM imports WHERE tenant_id = $2)
+WHERE shard = $1 AND trusted AND lane IN (
+    SELECT lane FROM imports WHERE tenant_id = $2 UNION ALL SELECT replay_lane FROM dead_letters WHERE tenant_id = $2)
 
 -- log_days: days of which a shard has entries
 SELECT DISTINCT applied_day FROM event_log WHERE shard = $1 ORDER BY applied_day
@@ -63,8 +64,8 @@ ON CONFLICT (shard, tenant_id, hour, outcome, reason) DO UPDATE SET events = out
 SELECT dead_letter_id, shard, lane, raw FROM dead_letters
 WHERE dead_letter_id > $1 AND tenant_id IS NULL AND raw IS NOT NULL ORDER BY dead_letter_id LIMIT 20
 
--- letter_rewrite: a refused entry without a tenant's events, or without its bytes
-UPDATE dead_letters SET raw = $2, detail = NULL WHERE dead_letter_id = $1 AND raw = $3 RETURNING dead_letter_id
+-- letter_rewrite: a refused entry without a tenant's events, or without its bytes; a replay that is under way is not trusted any more
+UPDATE dead_letters SET raw = $2, detail = NULL, replay_lane = NULL WHERE dead_letter_id = $1 AND raw = $3 RETURNING dead_letter_id
 
 -- tables: every table with a tenant's rows, its partitions apart; `parents`: tables its rows refer to
 SELECT c.oid::regclass::text AS name, coalesce(pg_partition_root(c.oid), c.oid)::regclass::text AS root,

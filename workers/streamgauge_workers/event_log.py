@@ -5,9 +5,10 @@ the time, and nothing is reformatted between the stream and the proof.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 import asyncpg
 import zstandard
@@ -58,11 +59,11 @@ class EventLog:
         await connection.executemany(SQL["log_store"], [self._record(entry, now) for entry in entries])
 
     def _record(self, entry: Logged, now: datetime) -> tuple[object, ...]:
-        batch, at = entry.batch, entry.table.occurred_at
+        batch = entry.batch
         outcomes = entry.outcomes.tobytes() if entry.outcomes.any() else None
         return (
             now.date(), self.shard, batch.lane, batch.first, batch.n, now, sorted(set(entry.tenant_ids)),
-            instant(int(at.min())), instant(int(at.max())), outcomes, digest(batch.payload, outcomes),
+            *span(entry.table), outcomes, digest(batch.payload, outcomes),
             self.compressor.compress(batch.payload),
         )  # fmt: skip
 
@@ -75,12 +76,17 @@ def instant(microseconds: int) -> datetime:
         return LATEST if microseconds > 0 else EARLIEST
 
 
+def span(table: Table) -> tuple[datetime, datetime]:
+    """When a table's first and last events occurred."""
+    return instant(int(table.occurred_at.min())), instant(int(table.occurred_at.max()))
+
+
 def digest(payload: bytes, outcomes: bytes | None) -> bytes:
     """16 bytes over what the entry held and what was decided, so that a change of either in the log is noticed."""
     return hashlib.blake2b(payload, digest_size=16, key=hashlib.blake2b(outcomes or b"").digest()).digest()
 
 
-def read(row: asyncpg.Record) -> Table:
+def read(row: asyncpg.Record | Mapping[str, Any]) -> Table:
     """The table of a row of the log. Raises FrameError when its payload or outcomes are not what was stored."""
     try:
         payload = zstandard.ZstdDecompressor().decompress(row["payload"])

@@ -1,19 +1,16 @@
 """Settings that everybody who works on a database has to agree on, because what is stored depends on them."""
 
-from collections.abc import Sequence
-
 from streamgauge.database import Connection
 from streamgauge.errors import SettingsError
 from streamgauge.settings import Settings
 from streamgauge_workers.queries import SQL
 
-READERS = ("max_lateness_days", "cardinality_limit")
-WORKERS = (*READERS, "shards")
+AGREED = ("max_lateness_days", "cardinality_limit")
 
 
-async def agree(connection: Connection, settings: Settings, names: Sequence[str] = READERS) -> None:
+async def agree(connection: Connection, settings: Settings) -> None:
     """Raise SettingsError unless these settings are what they were from the beginning; the first to ask writes them down."""
-    for name in names:
+    for name in AGREED:
         mine = str(getattr(settings, name))
         stored = await connection.fetchval(SQL["installation"], name, mine)
         if stored != mine:

@@ -41,14 +41,16 @@ class EntriesBehind:
 class Lag:
     """One shard's lag, kept for the metrics of the worker that holds it."""
 
-    def __init__(self, shard: int, stream: StreamPort) -> None:
+    def __init__(self, shard: int, stream: StreamPort, number: int | None = None) -> None:
+        """`number` is the stream's within its generation; in the first one it is the shard's own."""
         self.shard = shard
+        self.number = shard if number is None else number
         self.stream = stream
         self.entries = EntriesBehind()
 
     async def measure(self, position: EntryId) -> None:
         """Ask the stream and set both gauges. Raises ServerError when it cannot tell."""
-        backlog = await self.stream.backlog(self.shard, position)
+        backlog = await self.stream.backlog(self.number, position)
         metrics.LAG_SECONDS.labels(self.shard).set(backlog.seconds)
         metrics.LAG_ENTRIES.labels(self.shard).set(self.entries.count(backlog))
 

@@ -9,7 +9,13 @@ from collections.abc import Sequence
 from uuid import UUID, uuid4
 
 from streamgauge.database import Connection
+from streamgauge.failpoints import pass_through
+from streamgauge_workers.generations import Shard
 from streamgauge_workers.queries import SQL
+
+LONGEST_PAUSE = 1.0  # seconds
+#: By which PostgreSQL knows the sessions of workers.
+APPLICATION_NAME = "streamgauge worker"
 
 
 def fair_share(shards: int, live: Sequence[UUID], worker: UUID) -> int:
@@ -26,28 +32,46 @@ class Leases:
         self.seconds = seconds
         self.held: set[int] = set()
 
-    async def turn(self, connection: Connection) -> set[int]:
+    @property
+    def pause(self) -> float:
+        """Seconds between two turns: three may fail before a lease runs out, and what is free is not left lying about."""
+        return min(self.seconds / 4, LONGEST_PAUSE)
+
+    async def turn(self, connection: Connection) -> dict[int, Shard]:
         """Renew, take and note what to give back; returns the shards to work on from now on.
 
         Shards missing from the result that were held before are to be stopped first, then given to `release`.
         """
-        await connection.execute(SQL["worker_seen"], self.worker_id, socket.gethostname(), os.getpid())
-        live = [row["worker_id"] for row in await connection.fetch(SQL["workers_live"], self.seconds)]
-        rows = await connection.fetch(SQL["leases"])
-        share = fair_share(len(rows), live, self.worker_id)
-        kept: set[int] = set()
-        for shard in sorted(self.held):
-            if len(kept) < share and await connection.fetchval(
-                SQL["lease_renew"], shard, self.worker_id, self.seconds
-            ):
-                kept.add(shard)
-        for row in rows:
-            wanted = row["free"] and row["shard"] not in self.held and len(kept) < share
-            if wanted and await connection.fetchval(
-                SQL["lease_take"], row["shard"], self.worker_id, self.seconds
-            ):
-                kept.add(row["shard"])
-        return kept
+        rows = await connection.fetch(
+            SQL["lease_turn"],
+            self.worker_id,
+            socket.gethostname(),
+            os.getpid(),
+            self.seconds,
+            list(self.held),
+        )
+        if not rows:
+            return {}
+        share = fair_share(len(rows), rows[0]["live"], self.worker_id)
+        kept = [row["shard"] for row in rows if row["renewed"]][:share]
+        free = [row["shard"] for row in rows if row["free"] and row["shard"] not in self.held]
+        if wanted := free[: share - len(kept)]:
+            kept += await self._take(connection, wanted)
+        return {
+            row["shard"]: Shard(row["shard"], row["generation"], row["number"], row["shards"])
+            for row in rows
+            if row["shard"] in kept
+        }
+
+    async def _take(self, connection: Connection, shards: Sequence[int]) -> list[int]:
+        """Take what is still free of these."""
+        taken = await connection.fetch(SQL["leases_take"], self.worker_id, self.seconds, shards)
+        if any(row["term"] > 1 for row in taken):
+            # Half a lease: whoever let one run out has said nothing for three quarters of it.
+            await connection.execute(SQL["sessions_end"], APPLICATION_NAME, self.seconds / 2)
+        for _ in taken:
+            await pass_through("lease.taken")
+        return [row["shard"] for row in taken]
 
     async def release(self, connection: Connection, shard: int) -> None:
         """Give a shard back at once, so that the next worker need not wait for the lease to run out."""

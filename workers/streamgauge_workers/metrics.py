@@ -30,6 +30,12 @@ TRIMMED = Counter(
     registry=REGISTRY,
 )
 SHARDS = Gauge("streamgauge_shards_held", "Shards this worker holds a lease of.", registry=REGISTRY)
+STOPPED = Gauge(
+    "streamgauge_shard_stopped",
+    "1: too large a share of the shard's events would be refused, so it waits.",
+    ["shard"],
+    registry=REGISTRY,
+)
 LAG_SECONDS = Gauge(
     "streamgauge_lag_seconds",
     "Age of the oldest entry that is not applied yet.",
@@ -38,6 +44,13 @@ LAG_SECONDS = Gauge(
 )
 LAG_ENTRIES = Gauge(
     "streamgauge_lag_entries", "Entries that are not applied yet.", ["shard"], registry=REGISTRY
+)
+LOG_BYTES = Gauge("streamgauge_log_bytes", "Bytes of the event log in PostgreSQL.", registry=REGISTRY)
+LOG_OLDEST = Gauge("streamgauge_log_oldest_seconds", "Age of the event log's oldest day.", registry=REGISTRY)
+ARCHIVED_DAYS = Gauge("streamgauge_archived_days", "Days of the event log in archives.", registry=REGISTRY)
+ARCHIVE_BYTES = Gauge("streamgauge_archive_bytes", "Bytes of all archives.", registry=REGISTRY)
+ARCHIVE_FAILURES = Counter(
+    "streamgauge_archive_failures", "Times the event log could not be archived.", registry=REGISTRY
 )
 BATCH = Histogram(
     "streamgauge_batch_events", "Events per transaction.", registry=REGISTRY,

@@ -28,7 +28,7 @@ from streamgauge.sharding import shard_of
 from streamgauge.sql import named_queries
 from streamgauge.stream import StreamPort
 from streamgauge_imports.tenants import require_tenant
-from streamgauge_workers.worker import GENERATION
+from streamgauge_workers import generations
 
 PATIENCE = 10.0  # seconds for the event to be applied
 PATIENCE_WITHOUT_WORKER = 3.0  # seconds, when no worker is heard of: one may be starting
@@ -89,7 +89,7 @@ async def probe(settings: Settings, redis_url: str, database_url: str) -> Probe:
     """Send one event and follow it. Takes up to about 20 seconds when a server does not answer; raises nothing for that."""
     producer = secrets.token_bytes(16)
     found = Probe(shard_of(None, None, None, producer, settings.shards))
-    stream = RedisStream(redis_url, settings.stream_prefix, GENERATION, settings.shards)
+    stream = RedisStream(redis_url, settings.stream_prefix, settings.generation, settings.shards)
     try:
         async with asyncio.timeout(2 * PATIENCE):
             connection = await open_connection(database_url, application_name="streamgauge probe")
@@ -119,6 +119,7 @@ async def probe(settings: Settings, redis_url: str, database_url: str) -> Probe:
 
 async def _follow(found: Probe, settings: Settings, stream: StreamPort, connection: Connection) -> None:
     await require_tenant(connection, PROBE_TENANT, None)
+    shard = (await generations.to_send_to(connection, settings))[found.shard]
     before = await _counted(connection, settings)
     publisher = Publisher(stream, lambda: time.time_ns() // 1_000_000, attempts=1)
     lane = publisher.lane(found.shard)
@@ -134,7 +135,7 @@ async def _follow(found: Probe, settings: Settings, stream: StreamPort, connecti
         ) from error
     clock.lap("in the stream")
     try:
-        await _applied(found.shard, lane.id, settings, connection)
+        await _applied(shard, lane.id, settings, connection)
         clock.lap("applied")
     finally:
         # Whoever made a lane says how it ended; without Redis it ends unannounced, like a crashed application's.

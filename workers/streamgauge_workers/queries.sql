@@ -3,13 +3,38 @@
 -- shard: a shard's delivery state
 SELECT generation, number, position_ms, position_seq, epoch, run_id, birthmark, token, attempts FROM shards WHERE shard = $1
 
--- shard_create: make sure a shard has its row
-INSERT INTO shards (shard, generation, number) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING
-
 -- shard_swap: move the token (rule P5) and with it the position; no row means another writer was here
 UPDATE shards SET token = gen_random_uuid(), position_ms = $3, position_seq = $4, epoch = $5, run_id = $6, birthmark = $7,
     attempts = 0, applied_at = now()
 WHERE shard = $1 AND token = $2 RETURNING token, now() AS now
+
+-- generations: every layout of streams
+SELECT generation, count(*)::int AS shards, max(retired_at) AS retired_at FROM shards GROUP BY generation ORDER BY generation
+
+-- generation_shards: which shard reads which stream of a generation that is read
+SELECT shard FROM shards WHERE generation = $1 AND retired_at IS NULL ORDER BY number
+
+-- generation_begin: rows of a new generation's $2 shards
+INSERT INTO shards (shard, generation, number)
+SELECT coalesce((SELECT max(shard) + 1 FROM shards), 0) + number, $1, number FROM generate_series(0, $2::int - 1) AS number
+
+-- generation_retire: nobody reads it from now on
+UPDATE shards SET retired_at = now(), token = gen_random_uuid() WHERE generation = $1
+
+-- generation_reopen: it is read again
+UPDATE shards SET retired_at = NULL, token = gen_random_uuid() WHERE generation = $1
+
+-- generation_status: each of its shards, who reads it, and how long ago a lane was last heard of
+SELECT s.shard, s.number, s.position_ms, s.position_seq, s.run_id, s.birthmark, s.applied_at, w.host, w.pid,
+       (SELECT now() - to_timestamp(max(touched) / 1000.0) FROM lanes WHERE lanes.shard = s.shard) AS silent
+FROM shards s LEFT JOIN leases l ON l.shard = s.shard AND l.expires_at > now() LEFT JOIN workers w USING (worker_id)
+WHERE s.generation = $1 ORDER BY s.number
+
+-- generation_held: whether a worker still holds one of its shards
+SELECT EXISTS (SELECT FROM leases JOIN shards USING (shard) WHERE generation = $1 AND expires_at > now())
+
+-- generation_release: leases that ran out
+DELETE FROM leases WHERE shard IN (SELECT shard FROM shards WHERE generation = $1)
 
 -- shard_attempt: count an attempt before it is made
 UPDATE shards SET attempts = attempts + 1 WHERE shard = $1 RETURNING attempts
@@ -20,8 +45,11 @@ UPDATE shards SET attempts = greatest(attempts - 1, 0) WHERE shard = $1
 -- lanes_load: what is known of these lanes
 SELECT lane, done, "end", closed, born, touched, stray, trusted, scanned FROM lanes WHERE shard = $1 AND lane = ANY($2::bytea[])
 
--- lanes_trusted: which of these lanes are imports of tenants that are to stay
+-- lanes_trusted: which of these lanes are imports or replays of dead letters, but those of tenants that are to go
 SELECT i.lane FROM imports i JOIN tenants t USING (tenant_id) WHERE i.lane = ANY($1::bytea[]) AND t.status <> 'deleting'
+UNION ALL
+SELECT d.replay_lane FROM dead_letters d LEFT JOIN tenants t USING (tenant_id)
+WHERE d.replay_lane = ANY($1::bytea[]) AND t.status IS DISTINCT FROM 'deleting'
 
 -- lane_store: a lane's new state; redelivered adds up, drops are cumulative already: the greatest announced holds
 INSERT INTO lanes (shard, lane, done, "end", closed, born, touched, stray, trusted, scanned, redelivered, drops)
@@ -46,7 +74,17 @@ WITH gone AS (
     SELECT shard, lane, born, "end", lost FROM counted
     WHERE NOT closed OR stray OR lost > 0 OR ranges > 1 OR lower(done) > 0
 )
-SELECT count(*) FROM gone
+SELECT lane FROM gone
+
+-- lanes_prefixes: up to where each of these lanes (all, for null) is done without a hole; those that are done from 0 on
+SELECT lane, (SELECT min(upper(r)) FROM unnest(done) r) AS prefix FROM lanes
+WHERE shard = $1 AND ($2::bytea[] IS NULL OR lane = ANY($2)) AND lower(done) = 0
+
+-- wal_written: up to where the write-ahead log is written in memory, which covers every commit that can be seen
+SELECT pg_current_wal_insert_lsn()::text
+
+-- wal_flushed: whether it is on the disk up to there
+SELECT pg_current_wal_flush_lsn() >= $1::text::pg_lsn
 
 -- lanes_idle: whether any lane could be forgotten
 SELECT EXISTS (SELECT 1 FROM lanes WHERE shard = $1 AND touched < $2 AND NOT trusted)
@@ -172,12 +210,6 @@ INSERT INTO outcome_ledger (shard, tenant_id, hour, outcome, reason, events)
 SELECT $1, t, date_trunc('hour', now(), 'UTC'), o, r, n FROM unnest($2::int[], $3::text[], $4::text[], $5::bigint[]) AS new (t, o, r, n)
 ON CONFLICT (shard, tenant_id, hour, outcome, reason) DO UPDATE SET events = outcome_ledger.events + excluded.events
 
--- dead_letters_store: keep what was refused; returns what had not been kept before
-INSERT INTO dead_letters (shard, tenant_id, lane, number, content_id, events, reason, detail, event, raw)
-SELECT $1, t, l, n, c, k, r, d, e::jsonb, w FROM unnest($2::int[], $3::bytea[], $4::bigint[], $5::bytea[], $6::int[], $7::text[],
-    $8::text[], $9::text[], $10::bytea[]) AS new (t, l, n, c, k, r, d, e, w)
-ON CONFLICT (content_id) DO NOTHING RETURNING reason, events
-
 -- activity_load: the newest activities of these tenants
 SELECT tenant_id, activities FROM recent_activity WHERE shard = $1 AND tenant_id = ANY($2::int[])
 
@@ -203,11 +235,19 @@ WHERE r.shard = $1 AND r.tenant_id = t AND r.bucket = to_timestamp(b)
 DELETE FROM recent_actors WHERE ctid = ANY (ARRAY(
     SELECT ctid FROM recent_actors WHERE shard = $1 AND bucket < now() - interval '10 minutes' LIMIT $2))
 
--- worker_seen: a worker's heartbeat
-INSERT INTO workers (worker_id, host, pid) VALUES ($1, $2, $3) ON CONFLICT (worker_id) DO UPDATE SET seen_at = now()
-
--- workers_live: the workers that share the shards
-SELECT worker_id FROM workers WHERE seen_at > now() - $1 * interval '1 second' ORDER BY worker_id
+-- lease_turn: a worker's heartbeat ($2 its host, $3 its process, $4 a lease's seconds) and renewal ($5 its shards); every shard that is
+-- read, with whether it was renewed or is free, and the workers that share them. One statement: a busy worker gets through one.
+WITH seen AS (
+    INSERT INTO workers (worker_id, host, pid) VALUES ($1, $2, $3) ON CONFLICT (worker_id) DO UPDATE SET seen_at = now()
+), renewed AS (
+    UPDATE leases SET expires_at = now() + $4 * interval '1 second' WHERE worker_id = $1 AND shard = ANY($5::smallint[]) RETURNING shard
+)
+SELECT s.shard, s.generation, s.number, (SELECT count(*) FROM shards g WHERE g.generation = s.generation)::int AS shards,
+       EXISTS (SELECT FROM renewed r WHERE r.shard = s.shard) AS renewed, l.expires_at IS NULL OR l.expires_at < now() AS free,
+       (SELECT array_agg(worker_id ORDER BY worker_id) FROM (
+            SELECT worker_id FROM workers WHERE seen_at > now() - $4 * interval '1 second' UNION SELECT $1
+        ) live) AS live
+FROM shards s LEFT JOIN leases l USING (shard) WHERE s.retired_at IS NULL ORDER BY s.shard
 
 -- workers_forget: workers long gone
 DELETE FROM workers WHERE seen_at < now() - interval '1 day'
@@ -215,17 +255,15 @@ DELETE FROM workers WHERE seen_at < now() - interval '1 day'
 -- worker_gone: a worker that stops says so
 DELETE FROM workers WHERE worker_id = $1
 
--- leases: who holds which shard
-SELECT s.shard, l.worker_id, l.expires_at IS NULL OR l.expires_at < now() AS free
-FROM shards s LEFT JOIN leases l USING (shard) ORDER BY s.shard
-
--- lease_take: take a shard nobody holds, or whose holder has gone silent
-INSERT INTO leases (shard, worker_id, expires_at) VALUES ($1, $2, now() + $3 * interval '1 second')
+-- leases_take: take shards nobody holds, or whose holder has gone silent
+INSERT INTO leases (shard, worker_id, expires_at)
+SELECT shard, $1, now() + $2 * interval '1 second' FROM unnest($3::smallint[]) AS shard ORDER BY shard
 ON CONFLICT (shard) DO UPDATE SET worker_id = excluded.worker_id, expires_at = excluded.expires_at, term = leases.term + 1
-WHERE leases.expires_at < now() RETURNING term
+WHERE leases.expires_at < now() RETURNING shard, term
 
--- lease_renew: hold on to a shard
-UPDATE leases SET expires_at = now() + $3 * interval '1 second' WHERE shard = $1 AND worker_id = $2 RETURNING term
+-- sessions_end: end sessions of workers that are silent in the middle of a transaction: a host that is gone would go on holding its rows
+SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+WHERE application_name = $1 AND state = 'idle in transaction' AND datname = current_database() AND state_change < now() - $2 * interval '1 second'
 
 -- lease_release: give a shard back
 DELETE FROM leases WHERE shard = $1 AND worker_id = $2
@@ -254,9 +292,6 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
 SELECT applied_day, shard, lane, first, n, applied_at, first_at, last_at, outcomes, digest, payload
 FROM event_log ORDER BY shard, lane, first
 
--- log_of_shard: one shard's event log
-SELECT applied_day, shard, lane, first, n, applied_at, outcomes, digest, payload FROM event_log WHERE shard = $1 ORDER BY applied_day, lane, first
-
 -- log_range: what the event log covers
 SELECT count(*) AS entries, coalesce(sum(n), 0) AS events, min(applied_at) AS first, max(applied_at) AS last,
        min(first_at) AS first_at, max(last_at) AS last_at, coalesce(sum(length(payload)), 0) AS bytes FROM event_log
@@ -268,10 +303,11 @@ SELECT tenant_id, pseudonym, actor_id FROM actors WHERE tenant_id = ANY($1::int[
 SELECT tenant_id, hour, outcome, reason, sum(events)::bigint AS events FROM outcome_ledger GROUP BY 1, 2, 3, 4
 
 -- dead_entries: entries that were refused as a whole, by hour
-SELECT date_trunc('hour', at, 'UTC') AS hour, reason, sum(events)::bigint AS events FROM dead_letters WHERE event IS NULL GROUP BY 1, 2
+SELECT date_trunc('hour', at, 'UTC') AS hour, reason, sum(events)::bigint AS events FROM dead_letters
+WHERE reason IN ('undecodable', 'range_conflict', 'poison') GROUP BY 1, 2
 
 -- dead_numbers: lane numbers that are done without being in the log
-SELECT shard, lane, number, events FROM dead_letters WHERE event IS NULL AND lane IS NOT NULL AND reason IN ('undecodable', 'poison')
+SELECT shard, lane, number, events FROM dead_letters WHERE lane IS NOT NULL AND reason IN ('undecodable', 'poison')
 
 -- lanes_done: what every lane has done
 SELECT shard, lane, done, stray FROM lanes
@@ -287,28 +323,18 @@ SELECT shard, epoch, position_ms, position_seq FROM shards ORDER BY shard
 INSERT INTO verifications (tenant_id, revision, first_day, last_day, positions, differences)
 SELECT tenant_id, $6, $2, $3, $4, $5 FROM tenants WHERE tenant_id = $1
 
--- rebuild_rows: drop a shard's rows of these metrics, or all of them without any
-DELETE FROM {grain}_summary r WHERE r.shard = $1 AND ($2::text[] IS NULL OR EXISTS (
-    SELECT FROM series s WHERE s.shard = $1 AND s.series_id = r.series_id AND s.metric = ANY($2::text[])))
-
--- rebuild_members: drop a shard's sets of these metrics, or all of them without any
-DELETE FROM summary_members r WHERE r.shard = $1 AND ($2::text[] IS NULL OR EXISTS (
-    SELECT FROM series s WHERE s.shard = $1 AND s.series_id = r.series_id AND s.metric = ANY($2::text[])))
-
--- rebuild_admissions: forget which dimension values a shard admitted
-DELETE FROM dimension_values WHERE shard = $1
-
--- rebuild_overflow: forget where a shard turned values away
-DELETE FROM dimension_overflow WHERE shard = $1
-
--- rebuild_revisions: history was written anew
-UPDATE tenants SET revision = revision + 1
-
 -- revisions: how often each tenant's history was changed
 SELECT tenant_id, revision FROM tenants
 
--- dead_events: refused events by tenant and reason
-SELECT coalesce(tenant_id, 0) AS tenant_id, reason, sum(events)::bigint AS events FROM dead_letters WHERE event IS NOT NULL GROUP BY 1, 2
+-- dead_events: refused events by tenant and reason; rejected ones from $1 on, since when they are kept
+SELECT coalesce(tenant_id, 0) AS tenant_id, reason, sum(events)::bigint AS events FROM dead_letters
+WHERE reason IN ('late', 'future') OR (reason NOT IN ('undecodable', 'range_conflict', 'poison') AND at >= $1) GROUP BY 1, 2
+
+-- rejected_kept_from: since when rejected events are kept among the dead letters
+SELECT coalesce((SELECT value FROM installation WHERE name = 'rejected_kept_from')::timestamptz, to_timestamp(0))
 
 -- installation: what all workers of a database have to agree on
 INSERT INTO installation (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = installation.value RETURNING value
+
+-- installation_set: the same, when it is meant to change
+INSERT INTO installation (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value

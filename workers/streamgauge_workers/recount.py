@@ -1,37 +1,41 @@
-"""Everything once more, from the event log alone, with the pure fold.
+"""Everything once more, from the event log and its archives alone, with the pure fold.
 
-Two passes: which dimension values there were (so that the limit can be applied as if all had been known at once), then the rows.
+Two passes: which dimension values there were (so that the limit can be applied as if all had been known at once), then the rows. What
+no file has any more is taken from seals (`streamgauge_workers.retention.seal`).
 """
 
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, date, datetime
+from typing import Literal
 
-import asyncpg
 import numpy as np
 
 from streamgauge.database import Connection
-from streamgauge.errors import FrameError
-from streamgauge.outcomes import APPLIED, CODES, NOBODYS, Outcome, Outcomes
+from streamgauge.errors import ArchiveError
+from streamgauge.outcomes import APPLIED, CODES, NOBODYS, Outcome
 from streamgauge.ranges import Ranges
 from streamgauge.summaries.admission import rank
 from streamgauge.summaries.fold import MOST_EVENTS, Scope, fold
 from streamgauge.summaries.rollups import Catalogue
 from streamgauge.table import Ints, Table, join
-from streamgauge_workers import event_log
+from streamgauge_workers import log_source
 from streamgauge_workers.admissions import Cell
 from streamgauge_workers.canonical import Admitted, RowName, Rows, add
-from streamgauge_workers.queries import SQL
+from streamgauge_workers.log_source import EXPIRED, LogEntry, Survey
+from streamgauge_workers.retention.archive import Archive
+from streamgauge_workers.retention.sealed_rows import SealedRows, Whose, from_seals
 from streamgauge_workers.summariser import NOWHERE
 from streamgauge_workers.tenants import Tenants
 
+Origin = Literal["log", "archive", "archive and seal", "seal"]
 LedgerKey = tuple[int, datetime, Outcome]
 
 
 @dataclass(slots=True)
 class Recount:
-    """What the log amounts to."""
+    """What the log and its archives amount to."""
 
     rows: Rows = field(default_factory=dict)
     ledger: Counter[LedgerKey] = field(default_factory=Counter)
@@ -40,6 +44,11 @@ class Recount:
     events: int = 0
     damaged: list[str] = field(default_factory=list)  #: rows of the log that are not what was stored
     unknown_actors: set[tuple[int, bytes]] = field(default_factory=set)
+    days: dict[Origin, set[date]] = field(
+        default_factory=dict
+    )  #: of application, by where they were read from
+    #: Rollups that sealed days may have more events of than their seals say: they were declared later.
+    unsealed: set[str] = field(default_factory=set)
 
 
 async def recount(
@@ -48,9 +57,17 @@ async def recount(
     catalogue: Catalogue,
     limit: int,
     actors: dict[tuple[int, bytes], int],
+    known: Survey | None = None,
 ) -> Recount:
-    """Recompute from the event log, in the connection's snapshot. `actors` is the dictionary of pseudonyms."""
+    """Recompute from log and archives, in the connection's snapshot. `actors` is the dictionary of pseudonyms.
+
+    `known` are the archives; what cannot be read of them is taken from their seals. Raises ArchiveError without it when there are any.
+    """
+    if known is None:
+        known = await log_source.survey(connection, None)
+        known.require_whole()
     found, admitted = Recount(), Admitted(limit)
+    found.damaged += known.damaged
 
     def note(tenant_id: int, dimension: str, day: int, values: list[str]) -> list[bool]:
         key = tenants.by_id[tenant_id].cardinality_key
@@ -63,48 +80,59 @@ async def recount(
         ranks = admitted.cells[Cell(tenant_id, dimension, day)].ranks
         return [value in ranks for value in values]
 
-    async for table in _tables(connection, tenants, found):
+    sealed = SealedRows(tenants, catalogue)
+    for archive, which in from_seals(known):
+        _take_seal(found, sealed, archive, which, catalogue)
+    sealed.offer(note)
+    async for table in _tables(connection, tenants, known, found):
         nobody = np.full(table.n, -1, np.int64)
-        for _ in fold(table, nobody, _scopes(table, tenants), catalogue, note):
+        for _ in fold(table, nobody, scopes_of(table, tenants), catalogue, note):
             pass
-    async for table in _tables(connection, tenants, None):
-        scopes = _scopes(table, tenants)
+    async for table in _tables(connection, tenants, known, None):
+        scopes = scopes_of(table, tenants)
         ids = _ids(table, scopes, actors, found)
         for group in fold(table, ids, scopes, catalogue, decide):
             for grain, bucket in (("h", group.hour), ("d", group.day)):
                 add(found.rows, RowName("h" if grain == "h" else "d", *group.key, bucket), group.measures)
+    sealed.merge_into(found.rows, admitted)
     return found
 
 
-async def _tables(connection: Connection, tenants: Tenants, found: Recount | None) -> AsyncIterator[Table]:
-    """The log's applied events in tables of convenient size; fills in ledger and lanes where `found` is given.
+def _take_seal(
+    found: Recount, sealed: SealedRows, archive: Archive, which: Whose, catalogue: Catalogue
+) -> None:
+    """Take account of what only an archive's seal tells: everything, or the events of some tenants."""
+    try:
+        seal = archive.seal
+    except ArchiveError as error:
+        found.damaged.append(f"archive {archive.file}: {error}")
+        return
+    found.unsealed |= {rollup.metric for rollup in catalogue.rollups} - set(archive.metrics)
+    sealed.take(seal.rows, which)
+    for (hour, owner, code), events in seal.counts.items():
+        found.ledger[owner, datetime.fromtimestamp(hour, UTC), CODES[code]] += events
+    if which is None:
+        found.entries += archive.entries
+        found.events += archive.events
+        found.days.setdefault("seal", set()).add(archive.applied_day)
+        for lane, ranges in seal.lanes.items():
+            done = found.done.setdefault((archive.shard, lane), Ranges())
+            for each in ranges:
+                done.add(*each)
+    else:
+        found.days.setdefault("archive and seal", set()).add(archive.applied_day)
 
-    Those of tenants that are being deleted are left out, erased or not yet.
-    """
+
+async def _tables(
+    connection: Connection, tenants: Tenants, known: Survey, found: Recount | None
+) -> AsyncIterator[Table]:
+    """The applied events in tables of convenient size; fills in ledger and lanes where `found` is given."""
     waiting: list[Table] = []
-    async for row in connection.cursor(SQL["log"], prefetch=200):
-        try:
-            table = event_log.read(row)
-        except FrameError as error:
-            if found is not None:
-                found.damaged.append(f"{name_of(row)}: {error}")
-            continue
-        outcomes = (
-            np.zeros(table.n, np.uint8)
-            if row["outcomes"] is None
-            else np.frombuffer(row["outcomes"], np.uint8)
-        )
+    damaged: list[str] = [] if found is None else found.damaged
+    async for entry in log_source.whole(connection, known=known, damaged=damaged):
         if found is not None:
-            _account(found, row, table, outcomes, tenants)
-        known, leaving = (
-            np.array([name in names for name in table.tenant.values], np.bool_)[table.tenant.codes]
-            for names in (tenants.by_name, tenants.deleting)
-        )
-        known &= ~leaving
-        if found is not None and (strange := (outcomes == APPLIED) & ~known & ~leaving).any():
-            name = table.tenant.values[int(table.tenant.codes[strange][0])]
-            found.damaged.append(f"{name_of(row)}: it holds events of tenant {name!r}, which is not there")
-        applied = table.select((outcomes == APPLIED) & known)
+            _account(found, entry, tenants)
+        applied = counted(entry, tenants)
         if waiting and sum(part.n for part in waiting) + applied.n > MOST_EVENTS:
             yield join(waiting)
             waiting = []
@@ -114,29 +142,47 @@ async def _tables(connection: Connection, tenants: Tenants, found: Recount | Non
         yield join(waiting)
 
 
-def _account(found: Recount, row: asyncpg.Record, table: Table, outcomes: Outcomes, tenants: Tenants) -> None:
+def counted(entry: LogEntry, tenants: Tenants) -> Table:
+    """The events of an entry that summaries are made from.
+
+    Those of tenants that are being deleted are left out, erased or not yet.
+    """
+    own = tenants.by_name.keys() - tenants.deleting.keys()
+    known = np.array([name in own for name in entry.table.tenant.values], np.bool_)[entry.table.tenant.codes]
+    return entry.table.select((entry.outcomes == APPLIED) & known)
+
+
+def _account(found: Recount, entry: LogEntry, tenants: Tenants) -> None:
+    table = entry.table
     found.entries += 1
     found.events += table.n
-    earliest, latest = (
-        event_log.instant(int(at)) for at in (table.occurred_at.min(), table.occurred_at.max())
-    )
-    if (row["first_at"], row["last_at"]) != (earliest, latest):
-        found.damaged.append(
-            f"{name_of(row)}: its events lie between {earliest} and {latest}, its row says otherwise"
-        )
-    found.done.setdefault((row["shard"], row["lane"]), Ranges()).add(row["first"], row["first"] + row["n"])
-    hour = row["applied_at"].replace(minute=0, second=0, microsecond=0)
-    for code, name in enumerate(table.tenant.values):
+    found.days.setdefault(entry.source, set()).add(entry.applied_day)
+    found.done.setdefault((entry.shard, entry.lane), Ranges()).add(entry.first, entry.first + entry.n)
+    hour = entry.applied_at.replace(minute=0, second=0, microsecond=0)
+    for (owner, code), count in owners(entry, tenants).items() if entry.counted else ():
+        found.ledger[owner, hour, CODES[code]] += count
+    named = [name in tenants.by_name or name in tenants.deleting for name in table.tenant.values]
+    if (strange := (entry.outcomes == APPLIED) & ~np.array(named, np.bool_)[table.tenant.codes]).any():
+        name = table.tenant.values[int(table.tenant.codes[strange][0])]
+        found.damaged.append(f"{entry.name}: it holds events of tenant {name!r}, which is not there")
+
+
+def owners(entry: LogEntry, tenants: Tenants) -> Counter[tuple[int, int]]:
+    """An entry's events by the tenant they are entered for and the outcome's code; expired ones are left out."""
+    found: Counter[tuple[int, int]] = Counter()
+    for code, name in enumerate(entry.table.tenant.values):
         tenant = tenants.by_name.get(name)
         named = tenants.deleting.get(name, 0) if tenant is None else tenant.scope.tenant_id
-        codes, counts = np.unique(outcomes[table.tenant.codes == code], return_counts=True)
+        codes, counts = np.unique(entry.outcomes[entry.table.tenant.codes == code], return_counts=True)
         for outcome, count in zip(codes.tolist(), counts.tolist(), strict=True):
-            # A tenant that was unknown then keeps its rejections under tenant 0, though it may exist by now.
-            tenant_id = 0 if CODES[outcome].reason in NOBODYS else named
-            found.ledger[tenant_id, hour, CODES[outcome]] += count
+            if outcome != EXPIRED:
+                # A tenant that was unknown then keeps its rejections under tenant 0, though it may exist by now.
+                found[0 if CODES[outcome].reason in NOBODYS else named, outcome] += count
+    return found
 
 
-def _scopes(table: Table, tenants: Tenants) -> list[Scope]:
+def scopes_of(table: Table, tenants: Tenants) -> list[Scope]:
+    """The fold's scope of every tenant that a table names."""
     return [
         tenants.by_name[name].scope if name in tenants.by_name else NOWHERE for name in table.tenant.values
     ]
@@ -156,10 +202,3 @@ def _ids(table: Table, scopes: Sequence[Scope], actors: dict[tuple[int, bytes], 
                 found.unknown_actors.add(pair)
         ids[rows] = lookup[table.actor.codes[rows]]
     return ids
-
-
-def name_of(row: asyncpg.Record) -> str:
-    """A row of the log, for people."""
-    return (
-        f"event_log {row['applied_day']} shard {row['shard']} lane {row['lane'].hex()} first {row['first']}"
-    )

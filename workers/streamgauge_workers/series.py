@@ -1,7 +1,7 @@
 """Ids of series in one stripe: small integers instead of a tuple of texts in every summary row's key."""
 
 import hashlib
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 import orjson
 
@@ -20,8 +20,9 @@ def digest(key: SeriesKey) -> bytes:
 class SeriesIds:
     """One shard's series. Belongs to a token: drop it on any error (rule P5)."""
 
-    def __init__(self, shard: int) -> None:
+    def __init__(self, shard: int, queries: Mapping[str, str] = SQL) -> None:
         self.shard = shard
+        self.queries = queries
         self.known: dict[SeriesKey, int] = {}
         self.last: int | None = None
 
@@ -32,15 +33,17 @@ class SeriesIds:
         missing = {digest(key): key for key in keys if key not in self.known}
         if not missing:
             return set()
-        for row in await connection.fetch(SQL["series_load"], self.shard, list(missing)):
+        for row in await connection.fetch(self.queries["series_load"], self.shard, list(missing)):
             self.known[missing.pop(row["digest"])] = row["series_id"]
         if missing and self.last is None:
-            self.last = await connection.fetchval(SQL["series_last"], self.shard)
+            self.last = await connection.fetchval(self.queries["series_last"], self.shard)
         fresh, last = [], self.last or 0
         for place, (name, key) in enumerate(missing.items(), start=last + 1):
             self.known[key] = self.last = place
             # As JSON: arrays of texts inside an array would have to be of one length.
             fresh.append((place, *key[:3], orjson.dumps(list(key.dimensions)).decode(), name))
         if fresh:
-            await connection.execute(SQL["series_store"], self.shard, *map(list, zip(*fresh, strict=True)))
+            await connection.execute(
+                self.queries["series_store"], self.shard, *map(list, zip(*fresh, strict=True))
+            )
         return {row[0] for row in fresh}

@@ -15,15 +15,18 @@ import structlog
 from streamgauge.database import Connection, Pool
 from streamgauge.entry import Batch, Entry
 from streamgauge.errors import FencedError, NewerFrameError
+from streamgauge.failpoints import pass_through
 from streamgauge.logs import redacted
 from streamgauge.settings import Settings
 from streamgauge.stream import Reader, StreamPort
 from streamgauge.summaries.fold import MOST_EVENTS
 from streamgauge.summaries.rollups import Catalogue
 from streamgauge_workers import metrics
+from streamgauge_workers.acknowledgements import Acknowledgements
 from streamgauge_workers.applier import Applied, Applier
 from streamgauge_workers.housekeeping import Housekeeping
 from streamgauge_workers.lag import Lag
+from streamgauge_workers.plausibility import LOOK, ImplausibleError, Plausibility
 from streamgauge_workers.position import Position
 from streamgauge_workers.queries import SQL
 from streamgauge_workers.suspicion import Suspicion, transient
@@ -50,8 +53,11 @@ class ShardWorker:
         tenants: Tenants,
         catalogue: Catalogue,
         settings: Settings,
+        number: int | None = None,
     ) -> None:
+        """`number` is the stream's within its generation; in the first one it is the shard's own."""
         self.shard = shard
+        self.number = shard if number is None else number
         self.stream = stream
         self.pool = pool
         self.tenants = tenants
@@ -60,8 +66,10 @@ class ShardWorker:
         self.limit = min(settings.batch_events, MOST_EVENTS)
         self.stopping = asyncio.Event()
         self.events_per_entry = LIKELY_EVENTS
-        self.lag = Lag(shard, stream)
+        self.lag = Lag(shard, stream, number)
+        self.acknowledgements = Acknowledgements(shard, self.number, stream, settings)
         self.suspicion = Suspicion()
+        self.plausibility = Plausibility(shard, settings.dead_letter_percent)
         self.rescan_due = float("-inf")
 
     async def run(self) -> None:
@@ -74,6 +82,9 @@ class ShardWorker:
             except FencedError:
                 metrics.FENCED.inc()
                 pause = 0.05
+            except ImplausibleError as error:
+                log.error("shard stopped", shard=self.shard, reason=str(error))
+                pause = LOOK
             except NewerFrameError as error:
                 log.error("shard stopped", shard=self.shard, reason=str(error))
                 pause = STOPPED_PAUSE
@@ -91,6 +102,7 @@ class ShardWorker:
             if pause:
                 await self._sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
         self.lag.forget()
+        self.plausibility.leave()
 
     async def _sleep(self, seconds: float) -> None:
         try:
@@ -100,21 +112,28 @@ class ShardWorker:
 
     async def _attend(self) -> None:
         """From a fresh look at the shard's row to the first error, or to the stop."""
-        reader = await self.stream.open_reader(self.shard)
+        reader = await self.stream.open_reader(self.number)
         try:
             async with self.pool.acquire() as connection, self.pool.acquire() as aside:
+                await self.plausibility.consult(aside)
                 position = await Position.load(connection, self.shard)
                 self.lag.entries.rewound()  # somebody else may have moved it
-                applier = Applier(self.shard, self.tenants, self.catalogue, self.settings)
+                applier = self._applier()
                 housekeeping = Housekeeping(self.shard, self.stream, self.settings, self.lag)
+                self.acknowledgements = Acknowledgements(self.shard, self.number, self.stream, self.settings)
                 armed = False
                 while not self.stopping.is_set():
                     position, armed = await self._step(reader, connection, aside, applier, position, armed)
+                    await self.acknowledgements.run(aside)
                     if await housekeeping.run(aside, position):
                         position = await Position.load(connection, self.shard)
-                        applier = Applier(self.shard, self.tenants, self.catalogue, self.settings)
+                        applier = self._applier()
+                        self.acknowledgements.again()
         finally:
             await reader.aclose()
+
+    def _applier(self) -> Applier:
+        return Applier(self.shard, self.tenants, self.catalogue, self.settings, self.plausibility)
 
     async def _step(
         self,
@@ -133,6 +152,7 @@ class ShardWorker:
         if not reading.entries:
             self.lag.caught_up()
             return position, armed
+        await pass_through("batch.read")
         entries = self._cut(position, reading.entries)
         await applier.prepare(connection)
         counted = not armed or self.suspicion.careful
@@ -144,10 +164,13 @@ class ShardWorker:
             )
         except Exception as error:
             self.suspicion.failed(entries, error, counted and not await self._uncount(aside))
+            if isinstance(error, ImplausibleError):
+                await self.plausibility.stop(aside, error)
             raise
         # A read of announcements alone proves nothing about batches.
         if poison is not None or applied.events:
             self.suspicion.passed(entries[-1][0], poison is not None)
+        self.acknowledgements.applied(applied.lanes)
         self._succeeded(applied, time.monotonic() - started)
         if applied.position.entry_id == entries[-1][0]:
             self.lag.entries.applied(len(entries))
@@ -160,10 +183,12 @@ class ShardWorker:
         """Rule P7: the stream is not the one the position belongs to. Read all of it that is retained."""
         self.lag.entries.rewound()
         self.suspicion.forget()
+        self.acknowledgements.again()
         if position.history is not None:
             metrics.EPOCHS.inc()
             log.info("history changed", shard=self.shard, epoch=target.epoch)
         moved, _ = await position.swap(connection, target)
+        await pass_through("history.changed")
         return moved
 
     def _cut(self, position: Position, entries: Sequence[Entry]) -> Sequence[Entry]:

@@ -1,5 +1,6 @@
 """Takes accepted events into one stripe's summaries: fold, ids, admission, rows."""
 
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from streamgauge.database import Connection
@@ -11,7 +12,7 @@ from streamgauge_workers.actors import ActorIds
 from streamgauge_workers.admissions import Admissions, Cell, Eviction
 from streamgauge_workers.queries import SQL
 from streamgauge_workers.series import SeriesIds
-from streamgauge_workers.summary_rows import RowKey, SummaryRows
+from streamgauge_workers.summary_rows import MOST_CACHED, RowKey, SummaryRows
 from streamgauge_workers.tenants import Tenants
 
 NOWHERE = Scope(0, Calendar([(None, "UTC")]))
@@ -33,17 +34,21 @@ class Summariser:
         tenants: Tenants,
         catalogue: Catalogue,
         cardinality_limit: int,
-        folded: Catalogue | None = None,
+        *,
+        queries: Mapping[str, str] = SQL,
+        actors: ActorIds | None = None,
+        hoarding: bool = False,
     ) -> None:
-        """`folded`: the rollups to add events to, all of the catalogue's unless given. Evictions concern all of them."""
-        self.folded = folded or catalogue
+        """`queries`: those of other tables of the same form. `hoarding`: write rows only when there are many, or at `store`."""
         self.shard = shard
         self.tenants = tenants
         self.catalogue = catalogue
-        self.actors = ActorIds(shard)
-        self.admissions = Admissions(shard, cardinality_limit, tenants)
-        self.series = SeriesIds(shard)
-        self.rows = SummaryRows(shard)
+        self.queries = queries
+        self.hoarding = hoarding
+        self.actors = actors or ActorIds(shard)
+        self.admissions = Admissions(shard, cardinality_limit, tenants, queries)
+        self.series = SeriesIds(shard, queries)
+        self.rows = SummaryRows(shard, queries)
 
     async def add(self, connection: Connection, aside: Connection, table: Table) -> Added:
         """Add up to MOST_EVENTS events of known tenants.
@@ -56,14 +61,35 @@ class Summariser:
         ]
         await self.admissions.load(connection, touched_days(table, scopes))
         actors = await self.actors.resolve(connection, aside, table, scopes)
-        groups = list(fold(table, actors, scopes, self.folded, self.admissions.admit))
-        for eviction in await self.admissions.store(connection):
-            groups += await self._evict(connection, eviction)
-        new_series = await self.series.resolve(connection, {group.key for group in groups})
+        groups = list(fold(table, actors, scopes, self.catalogue, self.admissions.admit))
+        await self._merge(connection, groups)
+        kept = self.hoarding and len(self.rows.dirty) < MOST_CACHED
+        return Added(0 if kept else await self.store(connection), actors)
+
+    async def offer(self, connection: Connection, values: Mapping[Cell, Iterable[str]]) -> None:
+        """Offer dimension values as if an event of no rollup here had brought them: they may push others out."""
+        await self.admissions.load(connection, {(cell.tenant_id, cell.day) for cell in values})
+        for cell, offered in values.items():
+            self.admissions.admit(*cell, list(offered))
+        await self._merge(connection, [])
+
+    async def store(self, connection: Connection) -> int:
+        """Write the rows changed since the last call; returns how many."""
+        return await self.rows.store(connection)
+
+    async def _merge(self, connection: Connection, groups: Sequence[Group]) -> None:
+        """Merge groups into their rows, and those of values that had to leave into "(other)"."""
+        evictions = await self.admissions.store(connection)
+        if evictions and self.rows.dirty:
+            # What an eviction takes, it takes from the tables.
+            await self.store(connection)
+        merged = [*groups]
+        for eviction in evictions:
+            merged += await self._evict(connection, eviction)
+        new_series = await self.series.resolve(connection, {group.key for group in merged})
         await self.rows.merge(
-            connection, [(self.series.known[group.key], group) for group in groups], new_series
+            connection, [(self.series.known[group.key], group) for group in merged], new_series
         )
-        return Added(await self.rows.store(connection), actors)
 
     async def _evict(self, connection: Connection, eviction: Eviction) -> list[Group]:
         """Take a value's rows of a day out of the tables, as groups that belong to "(other)" now."""
@@ -77,7 +103,7 @@ class Summariser:
                     continue
                 where = grouping.index(cell.dimension)
                 found = await connection.fetch(
-                    SQL["series_of_value"],
+                    self.queries["series_of_value"],
                     self.shard,
                     cell.tenant_id,
                     rollup.metric,
@@ -89,7 +115,7 @@ class Summariser:
                 hours = [
                     RowKey("h", row["series_id"], row["bucket"])
                     for row in await connection.fetch(
-                        SQL["hourly_of_series"], self.shard, list(series), day.start, day.end
+                        self.queries["hourly_of_series"], self.shard, list(series), day.start, day.end
                     )
                 ]
                 for key, measures in zip(hours, await self.rows.take(connection, hours), strict=True):

@@ -4,7 +4,7 @@ Being the only writer of its stripe (the token says so), the owner writes absolu
 row. Distinct actors are the exception: a set can be large, so only new members are appended, and parts are compacted now and then.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
@@ -51,8 +51,9 @@ class Row:
 class SummaryRows:
     """One shard's open rows. Belongs to a token: drop it on any error (rule P5)."""
 
-    def __init__(self, shard: int) -> None:
+    def __init__(self, shard: int, queries: Mapping[str, str] = SQL) -> None:
         self.shard = shard
+        self.queries = queries
         self.rows: dict[RowKey, Row] = {}
         self.dirty: dict[RowKey, Row] = {}
 
@@ -89,7 +90,7 @@ class SummaryRows:
                 continue
             series, buckets = [key.series_id for key in chosen], [key.bucket for key in chosen]
             for found in await connection.fetch(
-                SQL["summary_load"].format(grain=name), self.shard, series, buckets
+                self.queries["summary_load"].format(grain=name), self.shard, series, buckets
             ):
                 row = self.rows[RowKey(grain, found["series_id"], found["bucket"])]
                 try:
@@ -97,7 +98,7 @@ class SummaryRows:
                 except ValueError as error:
                     raise self._damaged(f"{name}_summary", found) from error
             for found in await connection.fetch(
-                SQL["members_load"], self.shard, grain.encode(), series, buckets
+                self.queries["members_load"], self.shard, grain.encode(), series, buckets
             ):
                 row = self.rows[RowKey(grain, found["series_id"], found["bucket"])]
                 try:
@@ -120,7 +121,9 @@ class SummaryRows:
             rows = [(key, row) for key, row in dirty.items() if key.grain == grain]
             if rows:
                 await connection.execute(
-                    SQL["summary_store"].format(grain=name), self.shard, *_columns(map(_values, rows))
+                    self.queries["summary_store"].format(grain=name),
+                    self.shard,
+                    *_columns(map(_values, rows)),
                 )
                 await self._store_members(connection, grain, rows)
         for key in list(self.rows)[: max(len(self.rows) - MOST_CACHED, 0)]:
@@ -141,9 +144,13 @@ class SummaryRows:
             row.parts += 1
             parts.append((key.series_id, row.tenant_id, key.bucket, row.parts, members.serialize()))
         if compacted:
-            await connection.execute(SQL["members_remove"], self.shard, grain.encode(), *_columns(compacted))
+            await connection.execute(
+                self.queries["members_remove"], self.shard, grain.encode(), *_columns(compacted)
+            )
         if parts:
-            await connection.execute(SQL["members_store"], self.shard, grain.encode(), *_columns(parts))
+            await connection.execute(
+                self.queries["members_store"], self.shard, grain.encode(), *_columns(parts)
+            )
 
     async def remove(self, connection: Connection, keys: Sequence[RowKey]) -> None:
         """Delete rows whose measures have been taken elsewhere."""
@@ -151,9 +158,11 @@ class SummaryRows:
             chosen = [(key.series_id, key.bucket) for key in keys if key.grain == grain]
             if chosen:
                 await connection.execute(
-                    SQL["summary_remove"].format(grain=name), self.shard, *_columns(chosen)
+                    self.queries["summary_remove"].format(grain=name), self.shard, *_columns(chosen)
                 )
-                await connection.execute(SQL["members_remove"], self.shard, grain.encode(), *_columns(chosen))
+                await connection.execute(
+                    self.queries["members_remove"], self.shard, grain.encode(), *_columns(chosen)
+                )
         for key in keys:
             self.rows.pop(key, None)
             self.dirty.pop(key, None)

@@ -12,6 +12,7 @@ import asyncpg
 from streamgauge.entry import Entry, EntryId
 from streamgauge.errors import FencedError, NewerFrameError, ServerError
 from streamgauge.logs import redacted
+from streamgauge_workers.plausibility import ImplausibleError
 
 FAILURES_ALLOWED = 3  # of one entry, caught
 CRASHES_SUSPECT, CRASHES_ALLOWED = 3, 20  # attempts that ended neither in a commit nor in a caught error
@@ -87,4 +88,4 @@ def transient(error: Exception) -> bool:
         return str(error.sqlstate or "XX")[:2] not in ENTRY_CLASSES
     # InternalClientError: what asyncpg raises when its backend was killed in the middle of a reply.
     broken = asyncpg.InterfaceError | asyncpg.InternalClientError
-    return isinstance(error, ServerError | FencedError | OSError | TimeoutError | broken)
+    return isinstance(error, ServerError | FencedError | ImplausibleError | OSError | TimeoutError | broken)

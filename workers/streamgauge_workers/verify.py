@@ -1,12 +1,14 @@
-"""Prove the tables: recompute all of them from the event log and compare, row by row.
+"""Prove the tables: recompute all of them from the event log and its archives and compare, row by row.
 
-What is compared is one snapshot, so the pipeline may go on meanwhile. Every difference names its row.
+What is compared is one snapshot, so the pipeline may go on meanwhile. Every difference names its row. Days whose archives cannot be read
+are checked by their seals.
 """
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
+from pathlib import Path
 
 import orjson
 from asyncpg import Record
@@ -19,8 +21,9 @@ from streamgauge.summaries.rollups import Catalogue
 from streamgauge_workers import canonical
 from streamgauge_workers.admissions import Cell
 from streamgauge_workers.canonical import Admitted, DayOf, RowName, Rows
+from streamgauge_workers.log_source import survey
 from streamgauge_workers.queries import SQL
-from streamgauge_workers.recount import LedgerKey, Recount, recount
+from streamgauge_workers.recount import LedgerKey, Origin, Recount, recount
 from streamgauge_workers.tenants import Tenants
 
 TABLES = {"h": "hourly_summary", "d": "daily_summary"}
@@ -47,6 +50,14 @@ class Verification:
     occurred_from: datetime | None
     occurred_to: datetime | None
     tables: list[Compared]
+    #: Days of application by where their events were read: log, archive, or only the seal of an archive that cannot be read.
+    days: dict[Origin, list[date]] = field(default_factory=dict)
+    #: Why archives were not read, by file.
+    archives: dict[str, str] = field(default_factory=dict)
+    #: Rollups that were not compared: days known by seal alone were sealed before these were declared.
+    unchecked: list[str] = field(default_factory=list)
+    #: How far every shard was, as the stream's entry id.
+    positions: dict[int, str] = field(default_factory=dict)
 
     @property
     def differences(self) -> list[str]:
@@ -55,13 +66,20 @@ class Verification:
 
 
 async def verify(
-    connection: Connection, catalogue: Catalogue, limit: int, max_lateness: timedelta = timedelta(days=7)
+    connection: Connection,
+    catalogue: Catalogue,
+    limit: int,
+    max_lateness: timedelta = timedelta(days=7),
+    archives: Path | None = None,
 ) -> Verification:
-    """Compare every table with the event log and remember the outcome for the tenants (`verifications`).
+    """Compare every table with the event log and its archives, and remember the outcome for the tenants (`verifications`).
 
     `limit` and `max_lateness` are the workers' settings: values kept per dimension and day, and how late an event may come.
+    `archives` is the directory of archives; without it, archived days are checked by their seals.
     """
     async with connection.transaction(isolation="repeatable_read", readonly=True):
+        # First of all, before the snapshot is taken: no day may leave the log between the two.
+        known = await survey(connection, archives)
         tenants = Tenants()
         await tenants.load(connection)
         # What a tenant that is being deleted still has is not compared: it goes, in an order of its own.
@@ -73,7 +91,7 @@ async def verify(
         revisions = {row["tenant_id"]: row["revision"] for row in await connection.fetch(SQL["revisions"])}
         dictionary = await connection.fetch(SQL["actors"], ids)
         actors = {(row["tenant_id"], row["pseudonym"]): row["actor_id"] for row in dictionary}
-        expected = await recount(connection, tenants, catalogue, limit, actors)
+        expected = await recount(connection, tenants, catalogue, limit, actors, known)
         calendars = DayOf({tenant_id: tenant.scope.calendar for tenant_id, tenant in tenants.by_id.items()})
         admitted = Admitted(limit)
         for row in await connection.fetch(SQL["canonical_admissions"], ids):
@@ -82,7 +100,7 @@ async def verify(
         stored = await canonical.stored(connection, {*ids, *named} - leaving, catalogue, admitted, calendars)
         tables = [
             Compared("event_log", expected.entries + len(expected.damaged), expected.damaged),
-            *_compare_summaries(expected.rows, stored, tenants),
+            *_compare_summaries(_checkable(expected.rows, expected), _checkable(stored, expected), tenants),
             _compare_actors(expected, actors),
             await _compare_ledger(connection, expected, leaving),
             await _compare_lanes(connection, expected, max_lateness),
@@ -91,14 +109,29 @@ async def verify(
     result = Verification(
         expected.entries,
         expected.events,
-        covered["first"],
-        covered["last"],
-        covered["first_at"],
-        covered["last_at"],
+        min(_given(covered["first"], [archive.first_applied for archive in known.all]), default=None),
+        max(_given(covered["last"], [archive.last_applied for archive in known.all]), default=None),
+        min(_given(covered["first_at"], [archive.first_at for archive in known.all]), default=None),
+        max(_given(covered["last_at"], [archive.last_at for archive in known.all]), default=None),
         tables,
+        {origin: sorted(days) for origin, days in sorted(expected.days.items())},
+        known.problems,
+        sorted(expected.unsealed),
+        {row["shard"]: f"{row['position_ms']}-{row['position_seq']}" for row in positions},
     )
     await _remember(connection, revisions, tenants, expected.rows, positions, result)
     return result
+
+
+def _given(one: datetime | None, others: list[datetime]) -> list[datetime]:
+    return others if one is None else [one, *others]
+
+
+def _checkable(rows: Rows, expected: Recount) -> Rows:
+    """The rows without those that seals cannot tell of."""
+    if not expected.unsealed:
+        return rows
+    return {name: measures for name, measures in rows.items() if name.metric not in expected.unsealed}
 
 
 def _compare_summaries(expected: Rows, stored: Rows, tenants: Tenants) -> Iterator[Compared]:
@@ -196,12 +229,14 @@ async def _compare_lanes(connection: Connection, expected: Recount, max_lateness
 async def _compare_dead_letters(
     connection: Connection, expected: Recount, leaving: frozenset[int]
 ) -> Compared:
-    """Every event that the log holds as dead-lettered is kept among the dead letters."""
+    """Every event that the log holds as refused is kept among the dead letters, but those of deleted tenants."""
+    since = await connection.fetchval(SQL["rejected_kept_from"])
     want: Counter[tuple[int, str]] = Counter()
-    for (tenant_id, _, outcome), count in expected.ledger.items():
-        if outcome.name == "dead_lettered":
+    for (tenant_id, hour, outcome), count in expected.ledger.items():
+        rejected = outcome.name == "rejected" and outcome.reason != "tenant_deleted" and hour >= since
+        if rejected or outcome.name == "dead_lettered":
             want[tenant_id, outcome.reason] += count
-    rows = await connection.fetch(SQL["dead_events"])
+    rows = await connection.fetch(SQL["dead_events"], since)
     have = Counter({(row["tenant_id"], row["reason"]): row["events"] for row in rows})
     compared = Compared("dead_letters", sum(have.values()))
     for tenant_id, reason in sorted(want.keys() | have.keys()):

@@ -11,16 +11,19 @@ from streamgauge.redis_stream import RedisStream
 from streamgauge.settings import Settings
 from streamgauge.stream import StreamPort
 from streamgauge.summaries.rollups import Catalogue
-from streamgauge_workers import metrics
+from streamgauge_workers import generations, metrics
 from streamgauge_workers.erasure import Erasure
-from streamgauge_workers.installation import WORKERS, agree
-from streamgauge_workers.leases import Leases
+from streamgauge_workers.generations import MOST_SHARDS, Shard
+from streamgauge_workers.installation import agree
+from streamgauge_workers.leases import APPLICATION_NAME, Leases
 from streamgauge_workers.queries import SQL
+from streamgauge_workers.retention.retention import Retention
 from streamgauge_workers.shard_worker import ShardWorker
 from streamgauge_workers.tenants import Tenants
 
-GENERATION = 0
 PATIENCE = 90.0  # seconds for one statement; more than a lock may be waited for
+#: A shard takes two connections. They are opened as they are needed, and generations may come.
+CONNECTIONS = 2 * 2 * MOST_SHARDS + 2
 
 log = structlog.get_logger(__name__)
 
@@ -32,6 +35,7 @@ class Worker:
         self, stream: StreamPort, pool: Pool, settings: Settings, catalogue: Catalogue = CATALOGUE
     ) -> None:
         self.stream = stream
+        self.streams = {stream.generation: stream}
         self.pool = pool
         self.settings = settings
         self.catalogue = catalogue
@@ -50,24 +54,26 @@ class Worker:
         """Work until stopped. Raises ServerError when a server cannot keep the contract."""
         await self.stream.check_server()
         async with self.pool.acquire() as connection:
-            await agree(connection, self.settings, WORKERS)
-            for shard in range(self.stream.shards):
-                await connection.execute(SQL["shard_create"], shard, self.stream.generation, shard)
+            await agree(connection, self.settings)
+            await generations.agree(connection, self.settings)
             await connection.execute(SQL["workers_forget"])
         log.info("worker started", worker=str(self.leases.worker_id), shards=self.stream.shards)
         erasure = asyncio.create_task(
             Erasure(self.pool, self.settings, self.stopping).run(), name="deletions"
         )
+        retention = asyncio.create_task(
+            Retention(self.pool, self.settings, self.catalogue, self.stopping).run(), name="retention"
+        )
         try:
             while not self.stopping.is_set():
                 await self._turn()
                 try:
-                    await asyncio.wait_for(self.stopping.wait(), self.settings.lease_seconds / 4)
+                    await asyncio.wait_for(self.stopping.wait(), self.leases.pause)
                 except TimeoutError:
                     continue
         finally:
             self.stopping.set()
-            await erasure
+            await asyncio.gather(erasure, retention)
             await self._leave()
 
     async def _turn(self) -> None:
@@ -78,18 +84,27 @@ class Worker:
             # Leases that run out are taken by others; the token keeps this worker's late commits out.
             log.warning("leases not renewed", error=type(error).__name__, detail=redacted(str(error)))
             return
-        for shard in sorted((self.leases.held - wanted) & self.tasks.keys() - self.stopping_shards):
+        for shard in sorted((self.leases.held - wanted.keys()) & self.tasks.keys() - self.stopping_shards):
             self.stopping_shards.add(shard)
             # Beside the next turns: a batch that waits must not keep the other leases from being renewed.
             leaving = asyncio.create_task(self._stop_shard(shard), name=f"leave shard {shard}")
             self.leaving.add(leaving)
             leaving.add_done_callback(self.leaving.discard)
         for shard in sorted(wanted - self.tasks.keys()):
-            worker = ShardWorker(shard, self.stream, self.pool, self.tenants, self.catalogue, self.settings)
+            stream, number = self._stream_of(wanted[shard]), wanted[shard].number
+            worker = ShardWorker(
+                shard, stream, self.pool, self.tenants, self.catalogue, self.settings, number
+            )
             self.tasks[shard] = worker, asyncio.create_task(worker.run(), name=f"shard {shard}")
             log.info("shard taken", shard=shard)
-        self.leases.held = wanted
+        self.leases.held = set(wanted)
         metrics.SHARDS.set(len(wanted))
+
+    def _stream_of(self, shard: Shard) -> StreamPort:
+        if shard.generation not in self.streams:
+            opened = self.stream.of_generation(shard.generation, shard.shards)
+            self.streams[shard.generation] = opened
+        return self.streams[shard.generation]
 
     async def _stop_shard(self, shard: int) -> None:
         worker, task = self.tasks[shard]
@@ -109,6 +124,9 @@ class Worker:
             worker.stopping.set()
         await asyncio.gather(*[task for _, task in self.tasks.values()], *self.leaving)
         self.tasks = {}
+        for stream in self.streams.values():
+            if stream is not self.stream:
+                await stream.aclose()
         try:
             async with asyncio.timeout(self.settings.lease_seconds), self.pool.acquire() as connection:
                 await self.leases.leave(connection)
@@ -123,7 +141,12 @@ async def open_worker(
     """A worker with its connections, which the caller closes after `run`."""
     # A commit may be lost in a crash of PostgreSQL, together with its position: the stream holds both still (rule P8).
     pool = await open_pool(
-        database_url, 2 * settings.shards + 2, PATIENCE, synchronous_commit="off", lock_timeout="60s"
+        database_url,
+        CONNECTIONS,
+        PATIENCE,
+        synchronous_commit="off",
+        lock_timeout="60s",
+        application_name=APPLICATION_NAME,
     )
-    stream = RedisStream(redis_url, settings.stream_prefix, GENERATION, settings.shards)
+    stream = RedisStream(redis_url, settings.stream_prefix, settings.generation, settings.shards)
     return Worker(stream, pool, settings, load_catalogue(settings)), pool, stream

@@ -14,7 +14,7 @@ USUAL_SIZE: Final = 800
 
 REASONS: Final[tuple[DropReason, ...]] = (
     "disabled", "closed", "sampled_out", "undeclared_event", "invalid_property", "invalid_identity", "too_many_tenants",
-    "buffer_full", "not_configured", "unsendable", "undelivered",
+    "buffer_full", "spool_full", "spool_failed", "not_configured", "unsendable", "undelivered",
 )  # fmt: skip
 #: The ticket for every reason.
 DROPPED: Final[Mapping[DropReason, Ticket]] = {reason: Ticket(False, reason) for reason in REASONS}
@@ -24,13 +24,13 @@ class Buffer:
     """Accepted events until they are sent or given up. Any thread may add; one takes.
 
     accepted = sent + waiting + dropped after acceptance, at any moment. Events that were taken and are under way still wait, and
-    count towards both bounds. The lock is held for a few additions only, and the same thread may take it again, so that a signal
+    count towards both bounds; those in a spool wait, and count towards none. The lock is held for a few additions only, and the same thread may take it again, so that a signal
     handler or a destructor that tracks something is not stuck.
     """
 
     __slots__ = (
         "_abandoned", "_bytes", "_closed", "_drops", "_events", "_given_up", "_lock", "_most_bytes", "_most_events", "_queue",
-        "_sent", "_settled", "_wake",
+        "_sent", "_settled", "_spooled", "_wake", "full_reason",
     )  # fmt: skip
 
     def __init__(self, most_events: int, most_bytes: int, wake: Callable[[], None]) -> None:
@@ -46,7 +46,9 @@ class Buffer:
         self._queue: deque[Pending] = deque()
         self._closed = self._abandoned = False
         self._events = self._bytes = 0
-        self._sent = self._given_up = 0
+        self._sent = self._given_up = self._spooled = 0
+        #: Why an event is dropped that finds it full: what is behind that.
+        self.full_reason: DropReason = "buffer_full"
         self._drops: dict[DropReason, int] = {}
 
     def reset(self) -> None:
@@ -72,7 +74,7 @@ class Buffer:
                 waiting = len(self._queue)
         if full:
             self._wake()  # it may be full because nobody takes: the sender's thread could not be started until now
-            return self.drop("buffer_full")
+            return self.drop(self.full_reason)
         if waiting == 1 or not waiting % ENOUGH:
             self._wake()
         return ACCEPTED
@@ -99,6 +101,28 @@ class Buffer:
             if not self._abandoned:
                 self._sent += events
                 self._release(events, size)
+
+    def spool(self, events: int, size: int) -> None:
+        """These are in files now, and will be sent from there."""
+        with self._lock:
+            if not self._abandoned:
+                self._spooled += events
+                self._release(events, size)
+
+    def settle_spooled(self, events: int) -> None:
+        """These were sent from files."""
+        with self._lock:
+            self._spooled -= events
+            self._sent += events
+            self._settled.notify_all()
+
+    def give_up_spooled(self, reason: DropReason, events: int) -> None:
+        """These were lost with files."""
+        with self._lock:
+            self._spooled -= events
+            self._given_up += events
+            self._drops[reason] = self._drops.get(reason, 0) + events
+            self._settled.notify_all()
 
     def give_up(self, reason: DropReason, events: int, size: int) -> None:
         """These were accepted and will not be sent."""
@@ -137,14 +161,22 @@ class Buffer:
         """Wait until all that is accepted by now is sent or given up; whether all of it was sent."""
         with self._lock:
             given_up = self._given_up
-            goal = self._sent + given_up + self._events
-            settled = self._settled.wait_for(lambda: self._sent + self._given_up >= goal, seconds)
+            goal = self._sent + given_up + self._events + self._spooled
+            # What is spooled may be overtaken by what is not.
+            settled = self._settled.wait_for(
+                lambda: self._sent + self._given_up >= goal and not self._spooled, seconds
+            )
             return settled and self._given_up == given_up
 
     @property
     def untaken(self) -> int:
         """How many events nobody has taken yet."""
         return len(self._queue)
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether there may soon be no room in memory."""
+        return 4 * self._events >= 3 * self._most_events or 4 * self._bytes >= 3 * self._most_bytes
 
     @property
     def closed(self) -> bool:
@@ -157,11 +189,11 @@ class Buffer:
             return dict(self._drops)
 
     def counts(self) -> dict[str, int]:
-        """Of one moment: accepted, sent, waiting, waiting_bytes (estimated) and given_up (dropped after acceptance)."""
+        """Of one moment: accepted, sent, waiting, waiting_bytes (in memory, estimated) and given_up (dropped after acceptance)."""
         with self._lock:
             return {
-                "accepted": self._sent + self._given_up + self._events, "sent": self._sent, "waiting": self._events,
-                "waiting_bytes": self._bytes, "given_up": self._given_up,
+                "accepted": self._sent + self._given_up + self._events + self._spooled, "sent": self._sent,
+                "waiting": self._events + self._spooled, "waiting_bytes": self._bytes, "given_up": self._given_up,
             }  # fmt: skip
 
 

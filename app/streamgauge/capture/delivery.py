@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from streamgauge.capture import exits, forks
+from streamgauge.capture.absences import Absences
 from streamgauge.capture.bell import Bell
 from streamgauge.capture.buffer import Buffer
 from streamgauge.capture.destination import Destination
@@ -14,7 +15,11 @@ from streamgauge.capture.host_keys import MOST_TENANTS, HostKeys
 from streamgauge.capture.outbox import Outbox
 from streamgauge.capture.pending import DropReason, Pending, Ticket
 from streamgauge.capture.pseudonymiser import Pseudonymiser
+from streamgauge.capture.receipts import DurableBuffer
+from streamgauge.capture.replay import Replay
+from streamgauge.capture.segment import Label
 from streamgauge.capture.sender import LAST_WORDS, Sender
+from streamgauge.capture.spool import Spool
 from streamgauge.capture.troubles import Troubles
 from streamgauge.capture.visitors import FILE, DailySalts, Visitors
 from streamgauge.settings import Settings
@@ -53,10 +58,10 @@ class Outlet(Protocol):
         """Send what waits, tell what was dropped and end the lanes, within so many seconds; go on with new ones. Whether it was done."""
 
     def close(self, seconds: float, /) -> bool:
-        """Send what is left within so many seconds, give up the rest, and take nothing more; whether nothing was given up."""
+        """Send what is left within so many seconds, spool or give up the rest, and take nothing more; whether nothing was given up."""
 
     def status(self) -> dict[str, Any]:
-        """Counters: waiting, waiting_bytes, accepted, sent, dropped by reason, redis."""
+        """Counters: waiting, waiting_bytes, accepted, sent, dropped by reason, redis, spool."""
 
 
 class Delivery:
@@ -73,7 +78,8 @@ class Delivery:
         self._open_stream = open_stream
         self._bell = Bell()
         # Weakly, or the sender's thread would keep all of this alive.
-        self._buffer = Buffer(settings.buffer_events, settings.buffer_bytes, _weakly(self._wake))
+        kind = DurableBuffer if settings.capture_mode == "durable" else Buffer
+        self._buffer = kind(settings.buffer_events, settings.buffer_bytes, _weakly(self._wake))
         #: See `Outlet.put`: no call of ours in between.
         self.put: Callable[[Pending], Ticket] = self._buffer.put
         self._begin()
@@ -89,9 +95,30 @@ class Delivery:
         self._destination = Destination(settings, self._undisturbed, self._open_stream)
         self._salts = DailySalts(settings.keyring.with_name(FILE))
         pseudonymiser = Pseudonymiser(HostKeys(settings, MOST_TENANTS), Visitors(self._salts), self.troubles)
-        outbox = Outbox(self._buffer, self._destination, pseudonymiser, self.troubles, settings.shards)
+        durable, absences = settings.capture_mode == "durable", Absences()
+        spool = replay = None
+        if settings.capture_mode != "memory":
+            label = Label(settings.stream_prefix, durable)
+            spool = Spool(
+                settings.spool_dir, label, settings.spool_bytes, self.troubles.meet, self._undisturbed
+            )
+        outbox = Outbox(
+            self._buffer, self._destination, pseudonymiser, self.troubles, settings.shards, absences, spool
+        )
+        if spool is not None:
+            replay = Replay(
+                spool,
+                settings.spool_dir,
+                self._destination,
+                absences,
+                outbox,
+                self.troubles,
+                self._undisturbed,
+            )
+        self._spool = spool
         self._sender = Sender(
-            self._buffer, self._bell, self._destination, outbox, self.troubles, self._undisturbed, settings.flush_milliseconds / 1000
+            self._buffer, self._bell, self._destination, outbox, self.troubles, self._undisturbed, settings.flush_milliseconds / 1000,
+            replay, durable,
         )  # fmt: skip
         # Nobody has to wait for that: the thread ends by itself.
         self._farewell = weakref.finalize(self, self._sender.begin_to_close, FORGOTTEN_SECONDS)
@@ -143,7 +170,12 @@ class Delivery:
         """See `Outlet.status`."""
         counts = self._buffer.counts()
         del counts["given_up"]
-        return {**counts, "dropped": self._buffer.drops(), "redis": self._destination.state}
+        return {
+            **counts,
+            "dropped": self._buffer.drops(),
+            "redis": self._destination.state,
+            "spool": Spool.nothing() if self._spool is None else self._spool.status(),
+        }
 
     def _wake(self) -> None:
         self._bell.ring()

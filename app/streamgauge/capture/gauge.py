@@ -265,7 +265,9 @@ class Streamgauge:
 
         Returns a dictionary with `enabled`; `accepted` = `sent` + `waiting` + what was dropped after acceptance; `waiting_bytes`,
         estimated; `dropped` by reason; `stripped`, undeclared properties by `event.property`; `troubles`, failures of our own by
-        name; `last_error`, the latest, even if it is overcome; `redis`: not_configured, not_tried, connected or failing.
+        name; `last_error`, the latest, even if it is overcome; `redis`: not_configured, not_tried, connected or failing; `spool`:
+        `bytes` and `batches` of this process's files, and `oldest_seconds`, the age of the oldest. What lies in files and was not
+        sent yet counts as `waiting`, and not as `waiting_bytes`, which is memory.
         """
         return {
             "enabled": self.enabled,
@@ -291,9 +293,10 @@ class Streamgauge:
         return self._outlet.sign_off(timeout)
 
     def close(self, timeout: float = CLOSE_SECONDS) -> bool:
-        """Send what is left, say goodbye, and accept nothing more; within so many seconds. Whether all that was left was sent.
+        """Send what is left, say goodbye, and accept nothing more; within so many seconds. Whether nothing of what was left is lost.
 
-        What was not is dropped `undelivered`. Called by itself when the process ends, if nobody did. Closing twice is fine.
+        What cannot be sent stays in the spool for the next process (STREAMGAUGE_CAPTURE_MODE disk and durable); without one, or where
+        its disk refuses, it is dropped `undelivered`. Called by itself when the process ends, if nobody did. Closing twice is fine.
         """
         return self._outlet.close(timeout)
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+from streamgauge.errors import SettingsError
 from streamgauge.event import Source, Value
 
 #: Why an event was not taken, or was given up before it was sent. Every one of them is counted, and announced unless `disabled`.
@@ -16,6 +17,8 @@ DropReason = Literal[
     "invalid_identity",  # tenant, actor, session or group is not a text of a usable length
     "too_many_tenants",  # its tenant is new, and the keyring holds as many as events may bring it to
     "buffer_full",  # STREAMGAUGE_BUFFER_EVENTS or STREAMGAUGE_BUFFER_BYTES are waiting
+    "spool_full",  # STREAMGAUGE_SPOOL_BYTES are in use while Redis is away, and the buffer is full too
+    "spool_failed",  # the spool's disk refuses while Redis is away, and the buffer is full too
     "not_configured",  # no address of Redis is known
     "unsendable",  # its frame could not be made: a defect
     "undelivered",  # Redis did not take it before the process ended
@@ -50,6 +53,26 @@ class Ticket:
 
     def __bool__(self) -> bool:
         return self.accepted
+
+    async def durable(self) -> bool:
+        """Wait until the event is on this machine's disk; False, with the `reason`, when it is not and will not be.
+
+        Raises SettingsError where nothing is ever written first: STREAMGAUGE_CAPTURE_MODE is not durable, or the event waits until
+        the response for what an async function knows of its request.
+        """
+        return self._never_durable()
+
+    def durable_within(self, seconds: float) -> bool:
+        """The same for code without an event loop; False too when it takes longer. Raises SettingsError likewise."""
+        return self._never_durable()
+
+    def _never_durable(self) -> bool:
+        if not self.accepted:
+            return False
+        raise SettingsError(
+            "this event is not written to disk before it is sent: set STREAMGAUGE_CAPTURE_MODE=durable, and track it where "
+            "tenant, actor and session are known at once"
+        )
 
 
 ACCEPTED = Ticket(True)

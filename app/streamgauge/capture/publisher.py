@@ -11,6 +11,7 @@ from typing import Protocol
 
 from streamgauge.entry import LANE_BYTES, Announcement, Batch, EntryId, Record
 from streamgauge.errors import ServerError
+from streamgauge.ranges import Ranges
 
 #: How often one entry is sent before it is given up.
 ATTEMPTS = 6
@@ -45,7 +46,9 @@ class Lane:
         self.used = born
         #: The announcement that is known to be in the stream.
         self.said: Announcement | None = None
-        #: First numbers of batches that may still be sent.
+        #: Numbers that lie in a spool, and were never sent. As ranges: there may be very many batches.
+        self.spooled = Ranges()
+        #: First numbers of other batches that may still be sent.
         self._open: set[int] = set()
 
     def freeze(self, payload: bytes, n: int) -> Batch:
@@ -59,17 +62,32 @@ class Lane:
         """Say that a batch is in the stream, or that it will not be sent again. Twice is fine."""
         self._open.discard(batch.first)
 
+    def spool(self, batch: Batch) -> None:
+        """Say that a batch will be sent from a spool, by this process or another one."""
+        self._open.discard(batch.first)
+        self.spooled.add(batch.first, batch.end)
+
+    def unspool(self, first: int, end: int) -> int:
+        """Say that these numbers need not be sent from a spool any more; how many of them there were."""
+        before = self.spooled.size
+        self.spooled.remove(first, end)
+        return before - self.spooled.size
+
     @property
     def under_way(self) -> bool:
         """Whether batches may still be sent."""
-        return bool(self._open)
+        return bool(self._open or self.spooled)
 
     def announcement(self, closed: bool = False) -> Announcement:
         """How far the lane is settled: up to the oldest batch that may still be sent, or to the end when closed.
 
-        Announcing a batch that is still on its way would report it lost until it arrives.
+        Announcing a batch that is still on its way would report it lost until it arrives. So a lane of which something is in a spool
+        is not closed yet: whoever sends that says its last word.
         """
+        closed = closed and not self.spooled
         end = self.next if closed else min(self._open, default=self.next)
+        if self.spooled:
+            end = min(end, next(iter(self.spooled))[0])
         return Announcement(self.id, self.born, self.generation, end, closed, dict(self.drops))
 
 
@@ -118,6 +136,14 @@ class Publisher:
         lane.used = self._clock()
         return lane
 
+    def unclosed(self) -> list[Lane]:
+        """Lanes that have something to say, and have not said their last word."""
+        return [lane for lane in self._lanes.values() if lane.next or lane.drops]
+
+    def find_lane(self, identity: bytes) -> Lane | None:
+        """The present lane of this identity."""
+        return next((lane for lane in self._lanes.values() if lane.id == identity), None)
+
     async def publish(self, shard: int, payload: bytes, n: int, lane: Lane | None = None) -> EntryId:
         """Number the `n` events in `payload`, freeze them and send them until they are in the stream.
 
@@ -142,14 +168,17 @@ class Publisher:
                 await self._sleep(random.uniform(0, ceiling))  # noqa: S311
         return await self._stream.append(shard, record)
 
-    async def announce(self, closed: bool = False) -> None:
+    async def announce(
+        self, closed: bool = False, absent: Callable[[int], bool] = lambda shard: False
+    ) -> None:
         """Announce every lane that has something new to say: every 5 seconds, and with `closed` at shutdown.
 
-        Closed lanes are followed by new ones. Raises ServerError when a lane could not be announced; the next call says as much.
+        Those of `absent` shards are left out. Closed lanes are followed by new ones. Raises ServerError when a lane could not be announced; the next call says as much.
         """
         self._drop_inherited()
         for lane in list(self._lanes.values()):
-            await self._announce(lane, closed)
+            if not absent(lane.shard):
+                await self._announce(lane, closed)
 
     async def renew(self, idle_ms: int) -> None:
         """Close the lanes that were idle for longer than this, in milliseconds: a worker forgets an idle lane one day (P10).
@@ -166,7 +195,7 @@ class Publisher:
         if (lane.next or lane.drops) and said != lane.said:
             await self.send(lane.shard, said)
             lane.said = said
-        if closed and self._lanes.get(lane.shard) is lane:
+        if said.closed and self._lanes.get(lane.shard) is lane:
             del self._lanes[lane.shard]
 
     def _drop_inherited(self) -> None:

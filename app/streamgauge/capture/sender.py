@@ -15,7 +15,8 @@ from streamgauge.capture.bell import Bell
 from streamgauge.capture.buffer import ENOUGH, Buffer
 from streamgauge.capture.destination import Destination
 from streamgauge.capture.forks import Undisturbed
-from streamgauge.capture.outbox import Outbox, pause
+from streamgauge.capture.outbox import TAKEN_SECONDS, Outbox, pause
+from streamgauge.capture.replay import Replay
 from streamgauge.capture.troubles import Troubles
 from streamgauge.errors import ServerError
 
@@ -29,6 +30,8 @@ LOOK_SECONDS: Final = 1.0
 LAST_WORDS: Final = 0.2
 #: How often ending the lanes is tried while somebody waits for it, in seconds.
 AGAIN_SECONDS: Final = 0.1
+#: The longest that live events wait for others while something else is going on, in seconds.
+BESIDE_SECONDS: Final = 0.05
 
 
 class Sender:
@@ -43,8 +46,10 @@ class Sender:
         troubles: Troubles,
         undisturbed: Undisturbed,
         flush_seconds: float,
+        replay: Replay | None = None,
+        durable: bool = False,
     ) -> None:
-        """`undisturbed` is held while files are used: a process must not be forked then."""
+        """`undisturbed` is held while files are used: a process must not be forked then. Without `replay` there is no spool."""
         self._buffer = buffer
         self._bell = bell
         self._destination = destination
@@ -52,6 +57,8 @@ class Sender:
         self._troubles = troubles
         self._undisturbed = undisturbed
         self._flush_seconds = flush_seconds
+        self._replay = replay
+        self._durable = durable
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._selector: selectors.BaseSelector | None = None
@@ -66,7 +73,11 @@ class Sender:
     def start(self) -> None:
         """Start the thread. Raises RuntimeError when the process can have no more threads."""
         self._thread = threading.Thread(target=self._run, name="streamgauge", daemon=True)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError:
+            self._thread = None  # there is nothing to wait for
+            raise
 
     def hurry(self) -> None:
         """Send what is there without waiting for more."""
@@ -113,8 +124,10 @@ class Sender:
         """In a forked child: see to it that nothing done to these objects is felt by the parent, whose they are.
 
         The kernel shares an epoll instance between the two. Were a connection of the parent's collected here, it would be
-        unregistered there too, and the parent would never hear from Redis again.
+        unregistered there too, and the parent would never hear from Redis again. Its spool stays the parent's.
         """
+        if self._replay is not None:
+            self._replay.disown()
         if sys.platform == "linux" and isinstance(self._selector, selectors.EpollSelector):
             try:
                 nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
@@ -154,6 +167,8 @@ class Sender:
         """For an event, the next announcement or the end; behind an event, for others."""
         if not self._buffer.untaken:
             due = self._announced + ANNOUNCE_SECONDS - time.monotonic()
+            if self._replay is not None and self._destination.is_known():
+                due = min(due, self._replay.due() - time.monotonic())
             self._bell.wait(min(due, AGAIN_SECONDS) if self._leaving else due)
         # It may still ring for events that were taken meanwhile. Silence it first, and look then: nothing is missed so.
         self._bell.wait(0)
@@ -164,18 +179,57 @@ class Sender:
     async def _round(self) -> None:
         """Send until nothing is under way and few events wait, with announcements in between."""
         while self._deadline is None:
-            if self._buffer.untaken or not self._outbox.is_empty:
-                if not self._destination.is_known():
+            if self._has_events:
+                if not self._destination.is_known() and not self._keep():
                     await pause(LOOK_SECONDS, self._closing)
                     await self._tick()
                     continue
-                self._fill()
-                await self._until_closing(self._outbox.deliver(self._closing))
+                await self._until_closing(self._send_live())
+            if self._is_replay_due:
+                assert self._replay is not None  # noqa: S101 - it is due
+                await self._until_closing(self._beside(self._replay.step()))
             if self._deadline is None and self._leaving:
                 await self._sign_off()
             await self._tick()
-            if self._outbox.is_empty and self._buffer.untaken < ENOUGH:
+            if self._outbox.is_empty and self._buffer.untaken < ENOUGH and not self._is_replay_due:
                 return
+
+    @property
+    def _has_events(self) -> bool:
+        return bool(self._buffer.untaken) or not self._outbox.is_empty
+
+    @property
+    def _is_replay_due(self) -> bool:
+        due = self._replay is not None and time.monotonic() >= self._replay.due()
+        return due and self._destination.is_known()
+
+    def _keep(self) -> bool:
+        """Without an address, put durable events into the spool; whether that took them all."""
+        if self._durable:
+            self._fill()
+            self._outbox.spool_all()
+        return not self._has_events
+
+    async def _send_live(self) -> None:
+        self._fill()
+        if self._replay is None:
+            await self._outbox.deliver(self._closing)
+        else:
+            await self._outbox.deliver_or_spool(self._closing)
+
+    async def _beside(self, work: Any) -> None:
+        """Do something that may take its time while live events go on being sent, or spooled."""
+        doing = asyncio.ensure_future(work)
+        try:
+            while not doing.done():
+                await asyncio.wait({doing}, timeout=min(self._flush_seconds, BESIDE_SECONDS))
+                if self._has_events and self._deadline is None:
+                    await self._send_live()
+        finally:
+            doing.cancel()
+            await asyncio.wait({doing})
+        if not doing.cancelled():
+            doing.result()
 
     async def _tick(self) -> None:
         if self._deadline is not None or time.monotonic() - self._announced < ANNOUNCE_SECONDS:
@@ -183,8 +237,13 @@ class Sender:
         self._announced = time.monotonic()
         await self._destination.tidy()
         self._forget()
-        if self._destination.is_known():
+        if not self._destination.is_known():
+            return
+        if self._replay is None:
             await self._until_closing(self._announce())
+        else:
+            await self._until_closing(self._beside(self._announce()))
+        await self._until_closing(self._renew())
 
     async def _sign_off(self) -> None:
         waiting = list(self._leaving)
@@ -202,12 +261,24 @@ class Sender:
         if self._outbox.is_empty:
             with self._undisturbed.files:
                 self._outbox.fill(self._buffer.take(MOST_EVENTS, MOST_BYTES))
+            self._outbox.keep()
 
     async def _announce(self, closed: bool = False) -> bool:
+        return await self._tell(self._outbox.announce(closed), bounded=closed)
+
+    async def _renew(self) -> bool:
+        return await self._tell(self._outbox.renew(), bounded=True)
+
+    async def _tell(self, telling: Any, bounded: bool) -> bool:
+        """Whether it was told. With a spool events must not wait for that: it is bounded then."""
         try:
-            await self._outbox.announce(closed)
+            async with asyncio.timeout(TAKEN_SECONDS if bounded and self._replay is not None else None):
+                await telling
         except ServerError as error:
             self._troubles.meet("redis_failed", str(error))
+            return False
+        except TimeoutError:
+            self._troubles.meet("redis_failed", "an announcement was not taken in time")
             return False
         return True
 
@@ -232,24 +303,48 @@ class Sender:
 
     async def _finish(self, deadline: float) -> None:
         self._closing.set()
-        if not self._destination.is_known():
+        known = self._destination.is_known()
+        if not known and not self._durable:
             self._buffer.give_up_queue("not_configured")
         try:
             async with asyncio.timeout_at(_loop_time(self._last_words)):
-                while self._buffer.untaken or not self._outbox.is_empty:
+                while known and self._has_events:
                     self._fill()
-                    await self._outbox.deliver(self._closing)
+                    await self._deliver_last()
+                while known and self._replay is not None and self._replay.can_send():
+                    await self._replay.step()
         except TimeoutError:
             pass
+        self._spool_rest()
         self._outbox.give_up()
         self._buffer.give_up_queue("undelivered")
         try:
             async with asyncio.timeout_at(_loop_time(deadline)):
-                if self._destination.is_known():
+                if known:
                     _answer(list(self._leaving), await self._announce(closed=True))
         except TimeoutError:
             self._troubles.meet("redis_failed", "the last announcement was not taken in time")
+        if self._replay is not None:
+            if known:
+                self._outbox.write_farewells()
+            self._replay.close()
         await self._destination.aclose()
+
+    async def _deliver_last(self) -> None:
+        if self._replay is None:
+            await self._outbox.deliver(self._closing)
+        else:
+            left = max(self._last_words - time.monotonic(), 0.0)
+            await self._outbox.deliver_or_spool(self._closing, min(TAKEN_SECONDS, left / 2))
+
+    def _spool_rest(self) -> None:
+        """Put all that is still here into the spool, as far as that takes it."""
+        if self._replay is None:
+            return
+        self._outbox.spool_all()
+        while self._buffer.untaken and self._outbox.is_empty:
+            self._fill()
+            self._outbox.spool_all()
 
     def _make_loop(self) -> asyncio.AbstractEventLoop:
         self._selector = selectors.DefaultSelector()

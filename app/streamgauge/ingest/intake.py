@@ -20,7 +20,6 @@ from streamgauge.redis_stream import RedisStream
 from streamgauge.settings import Settings
 from streamgauge.sharding import shard_of
 
-GENERATION = 0  # the only one there is yet
 PATIENCE = 1.5  # seconds Redis may take to answer
 ATTEMPTS = 3
 ANNOUNCE_SECONDS = 5.0
@@ -44,7 +43,11 @@ class Intake:
         self._keyring = HostKeys(settings)
         self._producer = secrets.token_bytes(16)
         self._stream = RedisStream(
-            settings.redis_url, settings.stream_prefix, GENERATION, settings.shards, patience=PATIENCE
+            settings.redis_url,
+            settings.stream_prefix,
+            settings.generation,
+            settings.shards,
+            patience=PATIENCE,
         )
         self._publisher = Publisher(self._stream, lambda: time.time_ns() // 1_000_000, attempts=ATTEMPTS)
 

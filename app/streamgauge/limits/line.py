@@ -1,6 +1,7 @@
 """One connection to Redis that many requests share: what is asked while an answer is awaited goes together, as one pipeline.
 
-So a process needs one connection however many requests it serves at once, and a busy one talks to Redis less per request.
+So a process needs one connection however many requests it serves at once, and a busy one talks to Redis less per request. In a Redis
+Cluster it leads to the node that serves one slot, and all keys asked about must be in that.
 """
 
 import asyncio
@@ -8,13 +9,11 @@ import contextlib
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, Final
 
-from redis.asyncio import Connection, ConnectionPool
-from redis.asyncio.connection import parse_url
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import RedisError, ResponseError
+from redis.asyncio import Connection
+from redis.exceptions import AskError, RedisError, ResponseError
 
-from streamgauge.errors import ServerError, SettingsError
+from streamgauge.errors import ServerError
+from streamgauge.redis_nodes import RedisNodes
 
 CONNECT_PATIENCE: Final = 2.0  # seconds
 MOST_TOGETHER: Final = 256  # questions in one pipeline
@@ -26,15 +25,15 @@ _FAILURES = (RedisError, OSError)  # TimeoutError is an OSError
 class Line:
     """A connection, made by `connect`, renewed once when it turns out to be closed, and given up at the first other failure."""
 
-    def __init__(self, url: str, patience: float, connect_patience: float = CONNECT_PATIENCE) -> None:
-        """`patience`: seconds an answer may take; `connect_patience`: seconds a connection may take. Raises SettingsError."""
-        try:
-            parse_url(url)
-        except ValueError:  # its text may repeat the URL, and so a password
-            raise SettingsError(
-                "the Redis URL must start with redis://, rediss:// or unix:// and be valid"
-            ) from None
-        self._url = url
+    def __init__(
+        self, url: str, patience: float, connect_patience: float = CONNECT_PATIENCE, slot_of: str = ""
+    ) -> None:
+        """All keys are in the slot of the key `slot_of`.
+
+        `patience`: seconds an answer may take; `connect_patience`: seconds a connection may take. Raises SettingsError.
+        """
+        self._nodes = RedisNodes(url, connect_patience)
+        self._slot_of = slot_of
         self._patience = patience
         self._connect_patience = connect_patience
         self._connection: Connection | None = None
@@ -50,15 +49,22 @@ class Line:
         """Connect, unless it is connected. Raises ServerError."""
         if self._connection is not None:
             return
-        connection = self._make()
+        connection: Connection | None = None
         try:
             async with asyncio.timeout(self._connect_patience):
+                owner = await self._nodes.owner(self._slot_of)
+                # This class keeps its own time: no limit for an answer.
+                connection = self._nodes.connection(owner)
                 await connection.connect()  # type: ignore[no-untyped-call]  # untyped in redis-py
         except BaseException as error:
-            await connection.disconnect(nowait=True)
+            self._nodes.forget()
+            if connection is not None:
+                await connection.disconnect(nowait=True)
             if isinstance(error, _FAILURES):
                 raise ServerError(f"Redis cannot be reached: {_reason(error)}") from error
             raise
+        finally:
+            await self._nodes.aclose()  # one connection is enough
         self._connection = connection
 
     async def ask(self, *commands: Command) -> list[Any]:
@@ -69,6 +75,9 @@ class Line:
             self._talk = asyncio.create_task(self._converse())
         replies = await future
         for reply in replies:
+            if isinstance(reply, AskError):  # the next connection leads to where the keys are now
+                await self._drop()
+                self._nodes.forget()
             if isinstance(reply, ResponseError):
                 raise ServerError(f"Redis refuses: {reply}") from reply
         return replies
@@ -145,22 +154,6 @@ class Line:
         for _, future in whom:
             if not future.done():
                 future.set_exception(failure)
-
-    def _make(self) -> Connection:
-        options = {
-            "protocol": 2,
-            "decode_responses": False,
-            "retry": Retry(NoBackoff(), 0),
-            "health_check_interval": 0,
-            # This class keeps its own time.
-            "socket_timeout": None,
-            "socket_connect_timeout": self._connect_patience,
-        }
-        pool = ConnectionPool.from_url(self._url, **options)
-        # Options in the URL's query would win in from_url.
-        pool.connection_kwargs.update(options)
-        connection: Connection = pool.make_connection()  # type: ignore[no-untyped-call]  # untyped in redis-py
-        return connection
 
 
 @contextlib.asynccontextmanager

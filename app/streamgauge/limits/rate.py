@@ -78,8 +78,9 @@ class Rates:
 
         Raises SettingsError for a URL that is none.
         """
-        self._line = Line(redis_url, patience)
-        self._prefix = prefix
+        # One hash tag, so that a Redis Cluster keeps all limits on one node and a request asks about all of its buckets at once.
+        self._keys = f"{prefix}:{{rate}}:"
+        self._line = Line(redis_url, patience, slot_of=self._keys)
         self._patience = patience
         self._pause = pause
         self._clock = clock
@@ -171,8 +172,7 @@ class Rates:
 
     def _command(self, asked: Asked) -> Command:
         interval = 60 * MICROSECONDS / asked.per_minute
-        key = f"{self._prefix}:rate:{asked.name}"
-        return ("EVAL", _SCRIPT, 1, key, repr(interval), asked.burst, asked.cost)
+        return ("EVAL", _SCRIPT, 1, self._keys + asked.name, repr(interval), asked.burst, asked.cost)
 
     def _take_here(self, asked: Asked) -> Verdict:
         per_minute = asked.per_minute * LOCAL_SHARE

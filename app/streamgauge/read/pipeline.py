@@ -47,12 +47,13 @@ class PipelineState:
     dead_letters: dict[str, tuple[int, int]] = field(default_factory=dict)
     #: Announced events that are not there, of known lanes and of forgotten ones.
     lost: tuple[int, int] = (0, 0)
-    positions: dict[int, tuple[int, EntryId]] = field(default_factory=dict)
+    #: By shard: generation and number of its stream, and how far that is applied.
+    positions: dict[int, tuple[int, int, EntryId]] = field(default_factory=dict)
     #: Unix seconds of each shard's latest transaction.
     applied_at: dict[int, float] = field(default_factory=dict)
     lag: dict[int, float] = field(default_factory=dict)
     workers: list[WorkerSeen] = field(default_factory=list)
-    #: Numbers of the shards that a worker holds the lease of.
+    #: Shards that a worker holds the lease of.
     held: set[int] = field(default_factory=set)
     #: Events that producers announced as given up before they had a number, by reason.
     drops: dict[str, int] = field(default_factory=dict)
@@ -64,6 +65,7 @@ class Pipeline(Collector):
     def __init__(self, pool: Pool, stream: StreamPort) -> None:
         self.pool = pool
         self.stream = stream
+        self.streams = {stream.generation: stream}
         self.state = PipelineState()
         self.looked_at = float("-inf")
         self.looking = asyncio.Lock()
@@ -85,16 +87,16 @@ class Pipeline(Collector):
                     state.ledger[row["outcome"], row["reason"]] = row["events"]
                 for row in await connection.fetch(SQL["dead_letters"]):
                     state.dead_letters[row["reason"]] = row["letters"], row["events"]
-                for row in await connection.fetch(SQL["positions"], self.stream.generation):
+                for row in await connection.fetch(SQL["positions"]):
                     at = EntryId(row["position_ms"], row["position_seq"])
-                    state.positions[row["shard"]] = row["number"], at
+                    state.positions[row["shard"]] = row["generation"], row["number"], at
                     if row["applied_at"] is not None:
                         state.applied_at[row["shard"]] = row["applied_at"].timestamp()
                 lost = await connection.fetchrow(SQL["lost"])
                 state.lost = (lost["known"], lost["forgotten"]) if lost else (0, 0)
                 state.workers = [WorkerSeen(*row) for row in await connection.fetch(SQL["workers"])]
-                held = await connection.fetch(SQL["held"], self.stream.generation)
-                state.held = {row["number"] for row in held}
+                held = await connection.fetch(SQL["held"])
+                state.held = {row["shard"] for row in held}
                 state.drops = {row["reason"]: row["events"] for row in await connection.fetch(SQL["drops"])}
                 state.database = True
         except Exception as error:  # noqa: BLE001 - metrics without it are better than none
@@ -103,11 +105,24 @@ class Pipeline(Collector):
     async def _ask_streams(self, state: PipelineState) -> None:
         try:
             async with asyncio.timeout(PATIENCE):
-                for shard, (number, position) in state.positions.items():
-                    state.lag[shard] = (await self.stream.backlog(number, position)).seconds
+                for shard, (generation, number, position) in state.positions.items():
+                    stream = self._stream_of(generation)
+                    state.lag[shard] = (await stream.backlog(number, position)).seconds
             state.streams = bool(state.positions)
         except Exception as error:  # noqa: BLE001 - as above
             log.warning("metrics without the streams", error=type(error).__name__, detail=str(error))
+
+    def _stream_of(self, generation: int) -> StreamPort:
+        """The streams of a generation; how many there are is the database's to say."""
+        if generation not in self.streams:
+            self.streams[generation] = self.stream.of_generation(generation, 0)
+        return self.streams[generation]
+
+    async def aclose(self) -> None:
+        """Close the streams of other generations than the one it was given."""
+        for stream in self.streams.values():
+            if stream is not self.stream:
+                await stream.aclose()
 
     def collect(self) -> Iterator[Metric]:
         """The metric families of the latest look."""
@@ -127,7 +142,9 @@ class Pipeline(Collector):
             ledger.add_metric([outcome, reason], events)
         yield ledger
         letters = GaugeMetricFamily(
-            "streamgauge_dead_letters", "Refused events and entries that are kept.", labels=["reason"]
+            "streamgauge_dead_letters",
+            "Refused events and entries that wait for somebody to look.",
+            labels=["reason"],
         )
         for reason, (count, _) in sorted(state.dead_letters.items()):
             letters.add_metric([reason], count)

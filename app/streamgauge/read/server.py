@@ -32,7 +32,6 @@ from streamgauge.settings import Settings
 
 APPLICATION_NAME = "streamgauge serve"
 CONNECTIONS = 8
-GENERATION = 0  # the only one there is yet
 REDIS_PATIENCE = 2.0  # seconds
 LIMITS_SECRET = "SELECT value FROM installation WHERE name = 'limits_secret'"  # noqa: S105 - where it is
 
@@ -98,7 +97,11 @@ async def _connections(app: FastAPI) -> AsyncIterator[None]:
         statement_timeout=f"{settings.statement_seconds}s",
     )
     stream = RedisStream(
-        settings.redis_url, settings.stream_prefix, GENERATION, settings.shards, patience=REDIS_PATIENCE
+        settings.redis_url,
+        settings.stream_prefix,
+        settings.generation,
+        settings.shards,
+        patience=REDIS_PATIENCE,
     )
     app.state.pool, app.state.stream = pool, stream
     async with pool.acquire() as connection:
@@ -113,6 +116,7 @@ async def _connections(app: FastAPI) -> AsyncIterator[None]:
     finally:
         for collector in collectors:
             app.state.registry.unregister(collector)
+        await app.state.pipeline.aclose()
         await stream.aclose()
         await app.state.limits.aclose()
         # Not close(): that waits for connections whose server may be hung. Requests have ended by now.

@@ -1,5 +1,6 @@
 """Checks of the pipeline between the servers."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC
@@ -7,6 +8,7 @@ from shlex import quote
 
 from streamgauge_workers.diagnosis.findings import Finding, ok, problem, warning
 from streamgauge_workers.diagnosis.reasons import MEANINGS, NAME
+from streamgauge_workers.diagnosis.retention import archive, event_log
 from streamgauge_workers.diagnosis.snapshot import Database, Redis, Refusals, Shard, Snapshot
 from streamgauge_workers.diagnosis.wording import capitalised, counted, listed
 
@@ -36,16 +38,11 @@ def workers(snapshot: Snapshot) -> Findings:
 
 def shards(snapshot: Snapshot) -> Findings:
     """As many as configured, and each of them held by somebody alive."""
-    database, wanted = _database(snapshot), snapshot.settings.shards
+    database = _database(snapshot)
     if not database.shards:
         yield warning("shards", "No worker has ever run here.", "Run `streamgauge worker`.")
         return
-    if len(database.shards) != wanted:
-        yield problem(
-            "shards",
-            f"STREAMGAUGE_SHARDS is {wanted} here, and the database knows {len(database.shards)} shards.",
-            f"Set STREAMGAUGE_SHARDS={len(database.shards)} for every process.",
-        )
+    yield from _layout(snapshot)
     live = {each.worker_id for each in database.workers if each.silent <= snapshot.settings.lease_seconds}
     alone = [str(each.shard) for each in database.shards if each.holder not in live]
     if not alone:
@@ -56,6 +53,32 @@ def shards(snapshot: Snapshot) -> Findings:
             f"Nobody alive holds shards {listed(alone)}; a worker takes them over within "
             f"{snapshot.settings.lease_seconds} seconds.",
             "Run `streamgauge doctor` again; if it stays so, look at the workers' logs.",
+        )
+
+
+def _layout(snapshot: Snapshot) -> Findings:
+    """Whether these settings name streams that are read, and the newest of them."""
+    shards, settings = Counter(each.generation for each in _database(snapshot).shards), snapshot.settings
+    mine, newest = shards.get(settings.generation), max(shards)
+    if mine is None:
+        yield problem(
+            "shards",
+            f"STREAMGAUGE_GENERATION is {settings.generation} here, and nobody reads its streams: what is sent to them is not counted.",
+            f"Set STREAMGAUGE_GENERATION={newest} and STREAMGAUGE_SHARDS={shards[newest]} for every process, then run "
+            f"`streamgauge shards reopen {settings.generation}` if something was sent meanwhile.",
+        )
+    elif mine != settings.shards:
+        yield problem(
+            "shards",
+            f"STREAMGAUGE_SHARDS is {settings.shards} here, and the database knows {mine} shards.",
+            f"Set STREAMGAUGE_SHARDS={mine} for every process.",
+        )
+    elif settings.generation != newest:
+        yield warning(
+            "shards",
+            f"The number of shards was changed to {shards[newest]}, and these settings still name the {mine} of before.",
+            f"Set STREAMGAUGE_GENERATION={newest} and STREAMGAUGE_SHARDS={shards[newest]} for every process and restart it; "
+            "then run `streamgauge shards retire`.",
         )
 
 
@@ -76,7 +99,7 @@ def history(snapshot: Snapshot) -> Findings:
     changed = [
         str(shard.shard)
         for shard in _database(snapshot).shards
-        if shard.history is not None and snapshot.redis.histories.get(shard.number) != shard.history
+        if shard.history is not None and snapshot.redis.histories.get(shard.shard) != shard.history
     ]
     if changed:
         yield warning(
@@ -103,9 +126,9 @@ def lag(snapshot: Snapshot) -> Findings:
 
 
 def _lag_of(shard: Shard, redis: Redis) -> Finding | None:
-    if shard.number not in redis.backlogs:
+    if shard.shard not in redis.backlogs:
         return None
-    before, after = redis.backlogs[shard.number]
+    before, after = redis.backlogs[shard.shard]
     if after.seconds <= LAG_FINE:
         return None
     says = f"Shard {shard.shard} is {after.seconds:.0f} seconds behind"
@@ -116,6 +139,22 @@ def _lag_of(shard: Shard, redis: Redis) -> Finding | None:
         return warning("lag", f"{says} and is catching up.", "Wait, or start another worker.")
     advice = "Start another worker, or raise STREAMGAUGE_BATCH_EVENTS."
     return problem("lag", f"{says}, and falls back further while it works.", advice)
+
+
+def stopped(snapshot: Snapshot) -> Findings:
+    """Shards that wait before they would refuse nearly everything."""
+    for stop in _database(snapshot).stops:
+        since = stop.stopped_at.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
+        most = max(stop.reasons, key=stop.reasons.__getitem__, default="")
+        meaning = next((found for reason, found in MEANINGS.items() if reason == most), None)
+        why = f", most of them as {most} ({meaning.means})" if meaning else ""
+        yield problem(
+            "stopped",
+            f"Shard {stop.shard} stopped at {since}: of {counted(stop.processed, 'event')} {stop.refused:,} would have been refused"
+            f"{why}. Nothing is lost; what came since waits in Redis.",
+            f"{capitalised(meaning.fix) if meaning else 'Look for the cause'}; then let it go on with "
+            f"`streamgauge dead-letters allow {stop.shard}`.",
+        )
 
 
 def dead_letters(snapshot: Snapshot) -> Findings:
@@ -212,9 +251,9 @@ def _database(snapshot: Snapshot) -> Database:
 
 #: These need the tables alone.
 OF_THE_TABLES: tuple[Callable[[Snapshot], Findings], ...] = (
-    workers, shards, attempts, dead_letters, rejected, losses, partitions,
+    workers, shards, attempts, stopped, dead_letters, rejected, losses, partitions, event_log, archive,
 )  # fmt: skip
 #: These are told when everything answers.
 OF_THE_PIPELINE: tuple[Callable[[Snapshot], Findings], ...] = (
-    workers, shards, lag, history, attempts, dead_letters, rejected, losses, partitions, clocks,
+    workers, shards, lag, history, attempts, stopped, dead_letters, rejected, losses, partitions, event_log, archive, clocks,
 )  # fmt: skip

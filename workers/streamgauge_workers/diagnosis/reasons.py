@@ -18,8 +18,8 @@ class Meaning(NamedTuple):
 MEANINGS: dict[Reason, Meaning] = {
     "unknown_tenant": Meaning(
         "their tenant does not exist",
-        f"make the tenant (`streamgauge keys create --tenant {NAME} --read`, or an import for it), and later events are counted; or correct "
-        "its name where events are made (STREAMGAUGE_TENANT)",
+        f"make the tenant (`streamgauge keys create --tenant {NAME} --read`, or an import for it), then `streamgauge dead-letters replay --reason unknown_tenant`; or "
+        "correct its name where events are made (STREAMGAUGE_TENANT)",
     ),
     "tenant_deleted": Meaning(
         "their tenant was deleted, and nothing of them is kept",
@@ -34,14 +34,14 @@ MEANINGS: dict[Reason, Meaning] = {
     "invalid_time": Meaning("their time is before 1970 or after 2100", "correct the clock or the unit where events are made"),
     "late": Meaning(
         "they came later than STREAMGAUGE_MAX_LATENESS_DAYS allows",
-        "look why they were held back; import history with `streamgauge import`, which may be older",
+        "look why they were held back; `streamgauge dead-letters replay --reason late` counts them all the same, as `streamgauge import` does",
     ),
     "future": Meaning(
         "their time is more than five minutes ahead", "set the clock of the host that made them (NTP), or its time zone"
     ),
     "undecodable": Meaning(
         "they are not entries of ours, or were damaged",
-        "look who else writes to our streams in Redis (STREAMGAUGE_STREAM_PREFIX), and at the column `detail` of dead_letters",
+        "look who else writes to our streams in Redis (STREAMGAUGE_STREAM_PREFIX), and at `streamgauge dead-letters list`",
     ),
     "range_conflict": Meaning(
         "they overlap numbers of their lane that are done",
@@ -49,7 +49,7 @@ MEANINGS: dict[Reason, Meaning] = {
     ),
     "poison": Meaning(
         "workers failed on them again and again",
-        "look at the column `detail` of dead_letters and report it: this is a defect of ours",
+        "see `streamgauge dead-letters list` and report it: this is a defect of ours; replay them with the version that mends it",
     ),
 }  # fmt: skip
 
@@ -84,6 +84,14 @@ DROPS: dict[DropReason, Meaning] = {
         "Redis did not take them as fast as they came",
         "look whether Redis is reachable from the application and not full; then raise STREAMGAUGE_BUFFER_EVENTS or "
         "STREAMGAUGE_BUFFER_BYTES",
+    ),
+    "spool_full": Meaning(
+        "Redis was away for so long that the application's files were full, and its memory too",
+        "bring Redis back; then raise STREAMGAUGE_SPOOL_BYTES on a disk that has room for it",
+    ),
+    "spool_failed": Meaning(
+        "Redis was away and the application could not write, or read again, its files",
+        "look at the application's log, and at room and rights of STREAMGAUGE_SPOOL_DIR",
     ),
     "not_configured": Meaning(
         "the application did not know where Redis is", "give it STREAMGAUGE_REDIS_URL"

@@ -1,14 +1,15 @@
 """What a Redis or Valkey server says about itself."""
 
+import math
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import ResponseError
+
+from streamgauge.redis_nodes import RedisNodes
 
 PATIENCE = 5.0  # seconds
 
@@ -48,23 +49,39 @@ class ServerInfo:
 
 
 async def ask(redis_url: str) -> ServerInfo:
-    """Ask a server about itself. Raises RedisError or OSError when it does not answer."""
-    client = Redis.from_url(
-        redis_url,
-        decode_responses=True,
-        socket_timeout=PATIENCE,
-        socket_connect_timeout=PATIENCE,
-        retry=Retry(NoBackoff(), 0),
-    )
+    """Ask a server about itself, or every primary of a cluster. Raises RedisError or OSError when one does not answer."""
+    nodes = RedisNodes(redis_url, PATIENCE)
     try:
-        info = await client.info()
-        before = time.time()
-        seconds, microseconds = await client.time()
-        ahead = seconds + microseconds / 1_000_000 - (before + time.time()) / 2
-        try:
-            save = (await client.config_get("save")).get("save")
-        except ResponseError:  # managed servers forbid CONFIG
-            save = None
-        return ServerInfo.read(info, save, ahead)
+        return together([await _ask(nodes.client(primary)) for primary in await nodes.primaries()])
     finally:
-        await client.aclose()
+        await nodes.aclose()
+
+
+def together(infos: Sequence[ServerInfo]) -> ServerInfo:
+    """What to say of several primaries: the fullest one's memory, and the worst of the rest."""
+    fullest = max(infos, key=lambda each: each.used / (each.limit or each.machine or math.inf))
+    saving = [each.snapshots for each in infos]
+    return replace(
+        fullest,
+        append_only=all(each.append_only for each in infos),
+        append_failed=any(each.append_failed for each in infos),
+        snapshots=None if None in saving else all(saving),
+        ahead=max((each.ahead for each in infos), key=abs),
+    )
+
+
+async def _ask(client: Redis) -> ServerInfo:
+    info = await client.info()
+    before = time.time()
+    seconds, microseconds = await client.time()
+    ahead = seconds + microseconds / 1_000_000 - (before + time.time()) / 2
+    try:
+        found = await client.config_get("save")
+        save = next((_text(value) for name, value in found.items() if _text(name) == "save"), None)
+    except ResponseError:  # managed servers forbid CONFIG
+        save = None
+    return ServerInfo.read(info, save, ahead)
+
+
+def _text(value: bytes | str | None) -> str | None:
+    return value.decode() if isinstance(value, bytes) else value

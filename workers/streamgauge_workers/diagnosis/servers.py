@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 
 from streamgauge.errors import ServerError
-from streamgauge.redis_stream import check_version
+from streamgauge.redis_check import check_version
 from streamgauge_workers.diagnosis.findings import Finding, ok, problem, warning
 from streamgauge_workers.diagnosis.snapshot import Database, Redis
 from streamgauge_workers.diagnosis.wording import capitalised, megabytes

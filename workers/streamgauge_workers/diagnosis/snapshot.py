@@ -24,7 +24,6 @@ from streamgauge.sql import named_queries
 from streamgauge.stream import Backlog, History
 from streamgauge_migrations import require_current
 from streamgauge_workers.diagnosis.server_info import ServerInfo, ask
-from streamgauge_workers.worker import GENERATION
 
 PATIENCE = 10.0  # seconds for each server
 BETWEEN = 1.0  # seconds between the two looks that tell a growing lag from a shrinking one
@@ -47,6 +46,8 @@ class Machine:
     keyring_is_open: bool  #: others than its owner may read it
     #: Tenants that the keyring holds keys of; None when it cannot be read.
     keyring_tenants: frozenset[str] | None = frozenset()
+    archive_dir: Path = Path()
+    archive_free: int | None = None  #: bytes of its disk; None: it cannot be told
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,7 @@ class Redis:
 
     info: ServerInfo
     refused: str | None
-    #: By number of the stream within its generation: its history, and what lies behind the shard's position.
+    #: By shard: its stream's history, and what lies behind its position.
     histories: Mapping[int, History | None] = field(default_factory=dict)
     backlogs: Mapping[int, tuple[Backlog, Backlog]] = field(default_factory=dict)
 
@@ -73,6 +74,7 @@ class Shard:
     holder: UUID | None  #: None when no lease runs
     #: The position at the second look.
     later: EntryId
+    generation: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,17 @@ class Refusals:
     reason: str
     events: int
     newest: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """A shard that waits because too large a share of its events would be refused."""
+
+    shard: int
+    stopped_at: datetime
+    processed: int
+    refused: int
+    reasons: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +138,9 @@ class Database:
     processed: int = 0
     late: int = 0
     future: int = 0
+    stops: Sequence[Stop] = ()
+    log_bytes: int = 0
+    log_oldest: int = 0  #: days since the event log's oldest day
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +156,7 @@ class Snapshot:
 async def take(settings: Settings, redis_url: str | None, database_url: str | None) -> Snapshot:
     """Look at everything. Raises nothing for servers that are away; None is the address of one that is not known."""
     # It connects with its first question, so an address that nobody has is never used.
-    stream = RedisStream(redis_url or "", settings.stream_prefix, GENERATION, settings.shards)
+    stream = RedisStream(redis_url or "", settings.stream_prefix, settings.generation, settings.shards)
     try:
         redis, database = await asyncio.gather(_redis(redis_url, stream), _database(database_url))
         if isinstance(redis, Redis) and isinstance(database, Database) and database.refused is None:
@@ -161,7 +177,17 @@ def look_at_machine(settings: Settings) -> Machine:
     exists = keyring.is_file()
     is_open = exists and bool(stat.S_IMODE(keyring.stat().st_mode) & 0o077)
     held = _tenants_of(keyring) if exists and not is_open else frozenset()
-    return Machine(directory, sizes, shutil.disk_usage(existing).free, keyring, exists, is_open, held)
+    archive = settings.archive_dir.expanduser().absolute()
+    free = shutil.disk_usage(existing).free
+    return Machine(directory, sizes, free, keyring, exists, is_open, held, archive, _free(archive))
+
+
+def _free(directory: Path) -> int | None:
+    """Bytes free where a directory is, or would be made."""
+    try:
+        return shutil.disk_usage(next(path for path in (directory, *directory.parents) if path.exists())).free
+    except OSError:
+        return None
 
 
 def _tenants_of(keyring: Path) -> frozenset[str] | None:
@@ -228,8 +254,10 @@ async def _ask_database(connection: Connection) -> Database:
     losses = await connection.fetchrow(SQL["losses"])
     partitions = await connection.fetchrow(SQL["partitions"])
     last_day = await connection.fetchrow(SQL["last_day"])
+    log = await connection.fetchrow(SQL["log_size"])
     assert losses is not None  # noqa: S101 - as above
     assert last_day is not None  # noqa: S101 - as above
+    assert log is not None  # noqa: S101 - as above
     assert partitions is not None  # noqa: S101 - as above
     return Database(
         version,
@@ -237,7 +265,7 @@ async def _ask_database(connection: Connection) -> Database:
         clock["read_only"],
         write_error,
         None,
-        [_shard(row) for row in await connection.fetch(SQL["shards"], GENERATION)],
+        [_shard(row) for row in await connection.fetch(SQL["shards"])],
         [Worker(*row) for row in await connection.fetch(SQL["workers"])],
         [
             Refusals(row["reason"], row["events"], row["newest"])
@@ -254,7 +282,17 @@ async def _ask_database(connection: Connection) -> Database:
         [row["name"] for row in await connection.fetch(SQL["pseudonymous"])],
         [row["name"] for row in await connection.fetch(SQL["keyless"])],
         [(row["reason"], row["events"]) for row in await connection.fetch(SQL["drops"])],
-        *last_day,
+        processed=last_day["processed"],
+        late=last_day["late"],
+        future=last_day["future"],
+        log_bytes=log["bytes"],
+        log_oldest=log["oldest"],
+        stops=[
+            Stop(
+                row["shard"], row["stopped_at"], row["processed"], row["refused"], json.loads(row["reasons"])
+            )
+            for row in await connection.fetch(SQL["stops"])
+        ],
     )
 
 
@@ -275,18 +313,34 @@ def _shard(row: Any) -> Shard:
     at = EntryId(row["position_ms"], row["position_seq"])
     history = History(row["run_id"], row["birthmark"]) if row["run_id"] else None
     holder = row["worker_id"] if row["leased"] else None
-    return Shard(row["shard"], row["number"], at, history, row["attempts"], row["applied_at"], holder, at)
+    return Shard(
+        row["shard"],
+        row["number"],
+        at,
+        history,
+        row["attempts"],
+        row["applied_at"],
+        holder,
+        at,
+        row["generation"],
+    )
 
 
 async def _behind(
     redis: Redis, database: Database, stream: RedisStream, database_url: str | None
 ) -> tuple[Redis | str, Database | str]:
     """What lies behind the positions, looked at a second time when there is anything, to see where it goes."""
+    streams = {each.generation: stream for each in database.shards}
+    for generation in streams.keys() - {stream.generation}:
+        streams[generation] = stream.of_generation(generation, 0)
     try:
         async with asyncio.timeout(PATIENCE):
-            histories = {each.number: await stream.history(each.number) for each in database.shards}
+            histories = {
+                each.shard: await streams[each.generation].history(each.number) for each in database.shards
+            }
             first = {
-                each.number: await stream.backlog(each.number, each.position) for each in database.shards
+                each.shard: await streams[each.generation].backlog(each.number, each.position)
+                for each in database.shards
             }
             second = first
             if any(backlog.oldest is not None for backlog in first.values()):
@@ -299,8 +353,15 @@ async def _behind(
                     replace(each, position=before.get(each.shard, each.position)) for each in again.shards
                 ]
                 database = replace(again, shards=shards)
-                second = {each.number: await stream.backlog(each.number, each.later) for each in shards}
+                second = {
+                    each.shard: await streams[each.generation].backlog(each.number, each.later)
+                    for each in shards
+                }
     except Exception as error:  # noqa: BLE001 - as above
         return redacted(str(error) or type(error).__name__), database
-    pairs = {number: (first[number], second[number]) for number in first.keys() & second.keys()}
+    finally:
+        for each in streams.values():
+            if each is not stream:
+                await each.aclose()
+    pairs = {shard: (first[shard], second[shard]) for shard in first.keys() & second.keys()}
     return Redis(redis.info, redis.refused, histories, pairs), database

@@ -3,19 +3,27 @@
 -- clock: PostgreSQL's time and whether it takes writes
 SELECT extract(epoch FROM clock_timestamp())::float8 AS at, pg_is_in_recovery() OR current_setting('default_transaction_read_only')::bool AS read_only
 
--- shards: position, history and attempts of every shard
-SELECT s.shard, s.number, s.position_ms, s.position_seq, s.run_id, s.birthmark, s.attempts, s.applied_at,
+-- shards: position, history and attempts of every shard that is read
+SELECT s.shard, s.generation, s.number, s.position_ms, s.position_seq, s.run_id, s.birthmark, s.attempts, s.applied_at,
        l.worker_id, coalesce(l.expires_at > now(), false) AS leased
-FROM shards s LEFT JOIN leases l USING (shard) WHERE s.generation = $1 ORDER BY s.shard
+FROM shards s LEFT JOIN leases l USING (shard) WHERE s.retired_at IS NULL ORDER BY s.shard
 
 -- workers: who works, and how long ago they said so
 SELECT worker_id, host, pid, extract(epoch FROM now() - seen_at)::float8 AS silent FROM workers ORDER BY seen_at DESC
 
--- dead_letters: what was refused
-SELECT reason, count(*) AS letters, sum(events)::bigint AS events, max(at) AS newest FROM dead_letters GROUP BY reason ORDER BY reason
+-- dead_letters: what was put aside and waits for somebody
+SELECT reason, sum(events)::bigint AS events, max(at) AS newest FROM dead_letters
+WHERE state = 'open' AND reason IN ('late', 'future', 'undecodable', 'range_conflict', 'poison') GROUP BY reason ORDER BY reason
 
--- rejected: events that were rejected
-SELECT reason, sum(events)::bigint AS events, max(hour) AS newest FROM outcome_ledger WHERE outcome = 'rejected' GROUP BY reason ORDER BY reason
+-- rejected: events that were rejected, and wait for somebody or are gone
+SELECT reason, sum(events)::bigint AS events, max(at) AS newest FROM dead_letters
+WHERE state = 'open' AND reason NOT IN ('late', 'future', 'undecodable', 'range_conflict', 'poison') GROUP BY reason
+UNION ALL
+SELECT reason, sum(events)::bigint, max(hour) FROM outcome_ledger WHERE outcome = 'rejected' AND reason = 'tenant_deleted' GROUP BY reason
+ORDER BY reason
+
+-- stops: shards that wait because too large a share of their events would be refused
+SELECT shard, stopped_at, processed, refused, reasons::text AS reasons FROM shard_stops WHERE allowed_until IS NULL ORDER BY shard
 
 -- losses: announced events that are not there, of known lanes and of forgotten ones
 SELECT (SELECT coalesce(sum("end" - (
@@ -50,3 +58,7 @@ WHERE drops <> '{}' GROUP BY reason ORDER BY reason
 SELECT coalesce(sum(events), 0)::bigint AS processed, coalesce(sum(events) FILTER (WHERE reason = 'late'), 0)::bigint AS late,
        coalesce(sum(events) FILTER (WHERE reason = 'future'), 0)::bigint AS future
 FROM outcome_ledger WHERE hour > now() - interval '1 day'
+
+-- log_size: bytes of the event log, and days since its oldest day that has entries
+SELECT (SELECT coalesce(sum(pg_total_relation_size(inhrelid)), 0)::bigint FROM pg_inherits WHERE inhparent = 'event_log'::regclass) AS bytes,
+       (SELECT greatest(coalesce(current_date - min(applied_day), 0), 0) FROM event_log) AS oldest

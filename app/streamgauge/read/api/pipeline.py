@@ -84,8 +84,8 @@ def told(state: PipelineState, lease_seconds: float) -> PipelineReport:
         for each in state.workers
     )
     shards = tuple(
-        Shard(number, str(position), _instant(state.applied_at.get(shard)), state.lag.get(shard), number in state.held)
-        for shard, (number, position) in sorted(state.positions.items())
+        Shard(shard, str(position), _instant(state.applied_at.get(shard)), state.lag.get(shard), shard in state.held)
+        for shard, (_, _, position) in sorted(state.positions.items())
     )  # fmt: skip
     return PipelineReport(
         scope="installation",

@@ -31,22 +31,22 @@ def test_every_shard_is_told_with_its_lag_and_its_lease() -> None:
         ledger={("applied", ""): 5, ("rejected", "late"): 1},
         dead_letters={"poison": (2, 40), "late": (1, 1)},
         lost=(3, 4),
-        positions={10: (0, EntryId(7, 1)), 11: (1, EntryId(8, 0))},
+        positions={10: (1, 0, EntryId(7, 1)), 11: (1, 1, EntryId(8, 0))},
         applied_at={11: AT.timestamp()},
         lag={10: 0.5, 11: 2.0},
-        held={1},
+        held={11},
         drops={"buffer_full": 9},
     )
     found = told(state, 5)
     one, two = found.shards
     assert (one.shard, one.position, one.applied_at, one.lag_seconds, one.held) == (
-        0,
+        10,
         "7-1",
         None,
         0.5,
         False,
     )
-    assert (two.shard, two.applied_at, two.held) == (1, "2026-01-01T00:00:00Z", True)
+    assert (two.shard, two.applied_at, two.held) == (11, "2026-01-01T00:00:00Z", True)
     assert found.lag_seconds == 2.0
     assert [(each.outcome, each.reason, each.events) for each in found.outcomes] == [
         ("applied", None, 5),

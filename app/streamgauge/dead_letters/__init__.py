@@ -1,0 +1,1 @@
+"""Dead letters - what was refused - as people look at them, replay them and discard them."""

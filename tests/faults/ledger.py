@@ -1,0 +1,79 @@
+"""What producers tried to send and what they were told: the lines of the oracle's file, and what they amount to."""
+
+import enum
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import orjson
+
+
+class Fact(NamedTuple):
+    """One event as its producer meant it. `refusable`: the contract says that it must not be counted."""
+
+    number: int
+    tenant: str
+    at: int  #: UTC, microseconds since 1970
+    value: int
+    refusable: bool = False
+
+
+class Outcome(enum.StrEnum):
+    """What its producer knows of an event. An intention without an outcome is unknown: it may have arrived."""
+
+    ACKED = "acked"
+    REFUSED = "refused"
+    UNKNOWN = "unknown"
+
+
+def intention(parcel: str, facts: list[Fact]) -> bytes:
+    """The line that says what is about to be sent; `parcel` names it, once."""
+    return orjson.dumps({"parcel": parcel, "facts": [list(each) for each in facts]}) + b"\n"
+
+
+def outcome(parcel: str, result: Outcome, refused: list[int] | None = None) -> bytes:
+    """The line that says what became of it. `refused`: numbers of single events that were not taken."""
+    return orjson.dumps({"parcel": parcel, "outcome": result, "refused": refused or []}) + b"\n"
+
+
+@dataclass
+class Ledger:
+    """Every event of a run by its number, and what its producer knows."""
+
+    facts: dict[int, Fact] = field(default_factory=dict)
+    outcomes: dict[int, Outcome] = field(default_factory=dict)
+    _parcels: dict[str, list[int]] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, path: Path) -> "Ledger":
+        """The ledger in a file; a line cut short by a kill was never acknowledged, and is left out."""
+        ledger = cls()
+        for line in _lines(path):
+            ledger.enter(line)
+        return ledger
+
+    def enter(self, line: dict[str, Any]) -> None:
+        """Take one line. Raises ValueError for a number used twice: then nothing could be told apart."""
+        if "facts" not in line:
+            for number in self._parcels[line["parcel"]]:
+                self.outcomes[number] = Outcome(line["outcome"])
+            self.outcomes.update(dict.fromkeys(line["refused"], Outcome.REFUSED))
+            return
+        facts = [Fact(*each) for each in line["facts"]]
+        self._parcels[line["parcel"]] = [fact.number for fact in facts]
+        for fact in facts:
+            if fact.number in self.facts:
+                raise ValueError(f"event {fact.number} was meant twice")
+            self.facts[fact.number] = fact
+            self.outcomes[fact.number] = Outcome.UNKNOWN
+
+    def numbers(self, result: Outcome) -> set[int]:
+        """The events with an outcome."""
+        return {number for number, found in self.outcomes.items() if found is result}
+
+
+def _lines(path: Path) -> Iterator[dict[str, Any]]:
+    content = path.read_bytes() if path.exists() else b""
+    for line in content[: content.rfind(b"\n") + 1].splitlines():
+        yield orjson.loads(line)

@@ -1,0 +1,98 @@
+"""`./run faults [--full] [--seed N] [NAME...]`: provoke faults, print what came of each; `--mutate`: see that the proof can fail.
+
+Exits with 0 only if nothing was lost or doubled, and every fault fired.
+"""
+
+import argparse
+import asyncio
+import secrets
+import signal
+import sys
+from pathlib import Path
+
+from tests.faults.arena import Row
+from tests.faults.ground import open_ground
+from tests.faults.scenarios import NOT_BUILT, SCENARIOS
+
+COLUMNS = ("fault", "fired", "acked", "counted", "duplicates", "lost", "doubled", "seconds")
+WIDTHS = (6, 7, 8, 8, 11, 6, 8, 8)
+
+
+def main(arguments: list[str]) -> int:
+    """Run what was asked for; the exit code."""
+    given = _parser().parse_args(arguments)
+    if given.mutate:
+        from tests.faults.mutations import run_all
+
+        return run_all(given.names)
+    unknown = [name for name in given.names if name not in SCENARIOS]
+    if unknown:
+        print(f"No such fault: {', '.join(unknown)}. There are {', '.join(SCENARIOS)}.", file=sys.stderr)
+        return 2
+    names = given.names or [name for name, each in SCENARIOS.items() if given.full or each.quick]
+    print(
+        f"seed {given.seed}: ./run faults {'--full ' if given.full else ''}--seed {given.seed} {' '.join(names)}"
+    )
+    good = asyncio.run(_run(names, given.seed, given.full, given.keep))
+    if not given.names:
+        for name, what in NOT_BUILT.items():
+            print(f"{name:<6} not built: {what}")
+        good = good and not (given.full and NOT_BUILT)
+    return 0 if good else 1
+
+
+async def _run(names: list[str], seed: int, full: bool, keep: Path | None) -> bool:
+    print(
+        "".join(f"{column:>{width}}" for column, width in zip(COLUMNS, WIDTHS, strict=True)),
+        " drops by reason",
+    )
+    good = True
+    async with open_ground(keep) as ground:
+        for name in names:
+            row = await SCENARIOS[name].run(ground, seed, full)
+            _print(row)
+            good &= row.good
+    return good
+
+
+def _print(row: Row) -> None:
+    found = row.verdict
+    cells = (
+        row.fault,
+        row.fired,
+        found.acked,
+        found.counted,
+        found.duplicates,
+        found.lost,
+        found.doubled,
+        f"{row.seconds:.1f}",
+    )
+    drops = {**found.drops, **({"announced gap": found.told} if found.told else {})}
+    reasons = ", ".join(f"{reason} {count}" for reason, count in sorted(drops.items())) or "-"
+    print(
+        "".join(f"{cell:>{width}}" for cell, width in zip(cells, WIDTHS, strict=True)),
+        f" {reasons}",
+        flush=True,
+    )
+    for trouble in [*row.notes, *row.troubles]:
+        print(f"       {trouble}", flush=True)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("./run faults", description=__doc__)
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help="faults, such as F1; all of the quick ones if left out"
+    )
+    parser.add_argument("--full", action="store_true", help="every fault, at the counts of the list")
+    parser.add_argument("--seed", type=int, default=secrets.randbelow(10**6), help="repeat a run's choices")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="leave logs and ledgers here")
+    parser.add_argument(
+        "--mutate", action="store_true", help="remove the safeguards one by one: each has to be missed"
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    # Told to end, leave every context: the servers go with us.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,1 @@
+"""Keeping the event log within its days and bytes: archived to Parquet, sealed, then dropped."""
