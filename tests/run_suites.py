@@ -11,31 +11,38 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree
 
 ROOT = Path(__file__).resolve().parent.parent
-SUITES = {
-    "unit": "tests/unit",
-    "contract": "tests/contract",
-    "integration": "tests/integration",
-    "api": "tests/api",
-    "faults": "tests/faults",
-    "acceptance": "tests/acceptance",
-    "architecture": "tests/test_architecture.py",
-    "browser": "tests/browser",
-}
+#: Suites that run one after the other, side by side with the other lanes: all of them wait for servers half of their time. The
+#: first lane is this process's own, behind the checks, and its output is shown as it comes.
+LANES: tuple[dict[str, list[str]], ...] = (
+    {
+        "unit": ["tests/unit"],
+        "contract": ["tests/contract"],
+        "architecture": ["tests/test_architecture.py"],
+        "api": ["tests/api"],
+    },
+    {"integration": ["tests/integration", "--ignore=tests/integration/local"]},
+    {
+        "faults": ["tests/faults"],
+        "acceptance": ["tests/acceptance"],
+        "browser": ["tests/browser"],
+        "local": ["tests/integration/local"],
+    },
+)
 CHECKS = {
     "lint": ["-m", "ruff", "check", "."],
     "format": ["-m", "ruff", "format", "--check", "."],
     "types": ["-m", "mypy"],
     "bandit": ["-m", "bandit", "-q", "-ll", "-r", "app", "workers", "migrations"],
 }
-LONGEST = "integration"
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 CHROMIUM_SECONDS = 240  # to install it in
 LEAST_LINES, LEAST_BRANCHES = 90.0, 85.0
@@ -62,12 +69,13 @@ def main(arguments: list[str]) -> int:
             outcomes = [pytest("tests", given, work, measured=False)]
             good = True
         else:
-            # The longest suite waits for servers half of its time; the others run meanwhile.
-            with beside(LONGEST, [SUITES[LONGEST]], work) as longest:
+            bring_chromium()
+            with ExitStack() as lanes:
+                beside = [lanes.enter_context(lane_beside(lane, work)) for lane in LANES[1:]]
                 outcomes = [check(name, command) for name, command in CHECKS.items()]
-                bring_chromium()
-                outcomes += [pytest(name, [path], work) for name, path in SUITES.items() if name != LONGEST]
-                outcomes.append(longest())
+                outcomes += [pytest(name, given, work) for name, given in LANES[0].items()]
+                for finish in beside:
+                    outcomes += finish()
             good = coverage_suffices(work)
     print_table(outcomes)
     passed = sum(outcome.passed for outcome in outcomes)
@@ -119,29 +127,48 @@ def pytest(name: str, arguments: list[str], work: Path, *, measured: bool = True
 
 
 @contextmanager
-def beside(name: str, arguments: list[str], work: Path) -> Iterator[Callable[[], Outcome]]:
-    """Run pytest with coverage beside what follows; the function given waits for its end, shows its output, and counts."""
-    began = time.monotonic()
-    with (work / f"{name}.txt").open("w+") as output:
-        environment = {**os.environ, "COVERAGE_FILE": str(work / "coverage")}
-        command = [sys.executable, *pytest_command(name, arguments, work, True)]
-        process = subprocess.Popen(
-            command, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT
-        )
+def lane_beside(lane: Mapping[str, list[str]], work: Path) -> Iterator[Callable[[], list[Outcome]]]:
+    """Run suites one after the other beside what follows; the function given waits for their end, shows their output, and counts."""
+    running: list[subprocess.Popen[str]] = []
+    ended = threading.Event()
+    timed: list[tuple[str, float, int]] = []
 
-        def finish() -> Outcome:
-            code = process.wait()
-            seconds = time.monotonic() - began
-            title(f"{name} (ran beside the others)")
-            output.seek(0)
-            print(output.read(), flush=True)
-            return counted(name, seconds, code, work)
+    def run() -> None:
+        for name, given in lane.items():
+            if ended.is_set():
+                return
+            began = time.monotonic()
+            with (work / f"{name}.txt").open("w") as output:
+                command = [sys.executable, *pytest_command(name, given, work, True)]
+                environment = {**os.environ, "COVERAGE_FILE": str(work / "coverage")}
+                running.append(
+                    subprocess.Popen(
+                        command, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT, text=True
+                    )
+                )
+                code = running[-1].wait()
+            timed.append((name, time.monotonic() - began, code))
 
-        try:
-            yield finish
-        finally:
-            process.kill()
-            process.wait()
+    thread = threading.Thread(target=run)
+    thread.start()
+
+    def finish() -> list[Outcome]:
+        thread.join()
+        outcomes = []
+        for name, seconds, code in timed:
+            title(f"{name} (ran beside others)")
+            print((work / f"{name}.txt").read_text(), flush=True)
+            outcomes.append(counted(name, seconds, code, work))
+        return outcomes
+
+    try:
+        yield finish
+    finally:
+        ended.set()
+        while thread.is_alive():
+            for process in running:
+                process.kill()
+            thread.join(0.1)
 
 
 def pytest_command(name: str, arguments: list[str], work: Path, measured: bool) -> list[str]:

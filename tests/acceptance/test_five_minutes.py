@@ -176,6 +176,6 @@ def test_every_command_is_in_the_readme_s_table() -> None:
     named = {
         word
         for cell in re.findall(r"^\| (.+?) \|", table, re.MULTILINE)
-        for word in re.findall(r"`(\w+)", cell)
+        for word in re.findall(r"`([\w-]+)", cell)
     }
     assert named == {entry.name for entry in COMMANDS}
