@@ -11,7 +11,13 @@ from streamgauge_workers import metrics
 
 ROOT = Path(__file__).resolve().parents[2]
 OPERATIONS = (ROOT / "docs/operations.md").read_text()
-DOCUMENTS = ("README.md", "docs/operations.md", "docs/architecture.md", "examples/school/README.md")
+DOCUMENTS = (
+    "README.md",
+    "docs/guarantees.md",
+    "docs/operations.md",
+    "docs/architecture.md",
+    "examples/school/README.md",
+)
 # Names that are no metric's: packages, roles of the database, and what is stored.
 OTHERS = re.compile(r"streamgauge_(cli|local|workers|imports|migrations|api|platform|server)\b")
 
@@ -45,8 +51,8 @@ def test_every_setting_and_command_that_a_document_names_exists(document: str) -
     assert named <= settings, named - settings
     commands = {entry.name for entry in COMMANDS}
     used = set(re.findall(r"(?:^|`)(?:streamgauge|\./run) ([a-z]+(?:-[a-z]+)*)", text, re.MULTILINE)) - {
-        "test"
-    }
+        "test", "faults",
+    }  # fmt: skip
     assert used <= commands, used - commands
 
 
