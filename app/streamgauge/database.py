@@ -4,7 +4,7 @@ from typing import TypeAlias
 
 import asyncpg
 
-from streamgauge.errors import ServerError
+from streamgauge.errors import ServerError, UnreachableError
 
 Connection: TypeAlias = (
     "asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
@@ -13,8 +13,15 @@ Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 
 # Short statements over narrow tables: just-in-time compilation costs more than it saves.
 SETTINGS = {"jit": "off", "timezone": "UTC"}
-UNREACHABLE = (OSError, asyncpg.PostgresConnectionError, asyncpg.CannotConnectNowError, asyncpg.InvalidCatalogNameError,
-               asyncpg.InvalidAuthorizationSpecificationError, TimeoutError)  # fmt: skip
+#: What may be over by itself, and what has to be changed first.
+AWAY = (
+    OSError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.TooManyConnectionsError,
+    TimeoutError,
+)
+UNREACHABLE = (*AWAY, asyncpg.InvalidCatalogNameError, asyncpg.InvalidAuthorizationSpecificationError)
 
 
 async def open_connection(database_url: str, **settings: str) -> Connection:
@@ -22,9 +29,7 @@ async def open_connection(database_url: str, **settings: str) -> Connection:
     try:
         return await asyncpg.connect(database_url, server_settings=SETTINGS | settings, timeout=10)
     except UNREACHABLE as error:
-        raise ServerError(
-            f"PostgreSQL cannot be reached: {_reason(error)}; check STREAMGAUGE_DATABASE_URL"
-        ) from error
+        raise unreachable(error) from error
 
 
 async def open_pool(
@@ -60,9 +65,13 @@ async def open_pool(
             init=become,
         )
     except UNREACHABLE as error:
-        raise ServerError(
-            f"PostgreSQL cannot be reached: {_reason(error)}; check STREAMGAUGE_DATABASE_URL"
-        ) from error
+        raise unreachable(error) from error
+
+
+def unreachable(error: BaseException) -> ServerError:
+    """What an error of UNREACHABLE is to be raised as."""
+    kind = UnreachableError if isinstance(error, AWAY) else ServerError
+    return kind(f"PostgreSQL cannot be reached: {_reason(error)}; check STREAMGAUGE_DATABASE_URL")
 
 
 def _reason(error: BaseException) -> str:

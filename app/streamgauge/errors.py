@@ -4,7 +4,8 @@ StreamgaugeError
 ├── SettingsError         a setting is missing, malformed or contradicts another
 ├── InputError            what a caller or a file gave cannot be used; names the field and the limit
 ├── ServerError           PostgreSQL or Redis cannot serve us; says what to change
-│   └── SchemaError       the database is not at the version this program needs
+│   ├── SchemaError       the database is not at the version this program needs
+│   └── UnreachableError  it is away, or takes no more connections: it may come back
 ├── FrameError            bytes in the stream are not a frame we can read
 │   └── NewerFrameError   they are of a newer version: upgrade before going on
 ├── ArchiveError          an archived day of the event log is missing, damaged or cannot be written
@@ -38,6 +39,10 @@ class ServerError(StreamgaugeError):
 
 class SchemaError(ServerError):
     """The database is not at the version this program needs."""
+
+
+class UnreachableError(ServerError):
+    """PostgreSQL or Redis is away, or takes no more connections: it may come back."""
 
 
 class FrameError(StreamgaugeError):

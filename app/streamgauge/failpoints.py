@@ -83,4 +83,5 @@ def _act(place: str, action: str) -> None:
     elif name == "raise":
         raise OSError(f"asked to fail at {place}")
     else:
-        os.kill(os.getpid(), signal.SIGKILL if name == "kill" else signal.SIGSTOP)
+        # To this thread and not to the process: that would be stopped through any other one, and we would go on for a moment.
+        signal.raise_signal(signal.SIGKILL if name == "kill" else signal.SIGSTOP)

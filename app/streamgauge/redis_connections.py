@@ -8,10 +8,19 @@ from redis.asyncio import Connection, ConnectionPool, UnixDomainSocketConnection
 from redis.asyncio.connection import parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import AskError, ClusterDownError, MovedError, OutOfMemoryError, RedisError
+from redis.exceptions import (
+    AskError,
+    AuthenticationError,
+    AuthorizationError,
+    ClusterDownError,
+    MovedError,
+    OutOfMemoryError,
+    RedisError,
+)
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from streamgauge.errors import ServerError, SettingsError
+from streamgauge.errors import ServerError, SettingsError, UnreachableError
 
 #: How long a server may take to answer, in seconds, beyond the time it was asked to block.
 PATIENCE: Final = 5.0
@@ -81,7 +90,7 @@ async def translated(doing: str) -> AsyncIterator[None]:
             f"cannot {doing} Redis: it is full; raise maxmemory or let the workers catch up"
         ) from error
     except ClusterDownError as error:
-        raise ServerError(
+        raise UnreachableError(
             f"cannot {doing} Redis: the cluster does not serve this now ({error}); is a primary down that has no replica?"
         ) from error
     except AskError as error:  # MovedError is one
@@ -90,6 +99,12 @@ async def translated(doing: str) -> AsyncIterator[None]:
             f"cannot {doing} Redis: the stream {moved} to another node of the cluster"
         ) from error
     except (TimeoutError, RedisTimeoutError) as error:
-        raise ServerError(f"cannot {doing} Redis: no answer in time; is it hung or unreachable?") from error
-    except (RedisError, OSError) as error:
+        raise UnreachableError(
+            f"cannot {doing} Redis: no answer in time; is it hung or unreachable?"
+        ) from error
+    except (AuthenticationError, AuthorizationError) as error:  # kinds of ConnectionError there
+        raise ServerError(f"cannot {doing} Redis: {error}") from error
+    except (RedisConnectionError, OSError) as error:
+        raise UnreachableError(f"cannot {doing} Redis: {error or type(error).__name__}") from error
+    except RedisError as error:
         raise ServerError(f"cannot {doing} Redis: {error or type(error).__name__}") from error

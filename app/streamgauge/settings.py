@@ -207,6 +207,12 @@ class Settings:
         doc="Most bytes of those files, for each process; further events are dropped and counted.",
         allowed=(1024 * 1024, 1024**4),
     )
+    tenant_events_per_second: int = _setting(
+        5_000,
+        "STREAMGAUGE_TENANT_EVENTS_PER_SECOND",
+        doc="Events a second of one tenant, for each process, above which they are counted after everybody else's; 0: no quota.",
+        allowed=(0, 1_000_000),
+    )
     flush_milliseconds: int = _setting(
         50,
         "STREAMGAUGE_FLUSH_MILLISECONDS",

@@ -32,5 +32,10 @@ def shard_of(
     return _hashed(b"producer", producer) % shards
 
 
+def overflow_of(shards: int) -> int:
+    """The number of the stream behind so many shards: for events above their tenant's quota, whosever they are."""
+    return shards
+
+
 def _hashed(kind: bytes, value: bytes) -> int:
     return int.from_bytes(blake2b(value, digest_size=8, person=b"sg " + kind).digest())

@@ -451,7 +451,7 @@ async def test_the_pipeline_tells_lag_workers_and_what_producers_dropped(api: Ap
         found = await body(api, "pipeline", key)
     assert found["scope"] == "installation"
     assert found["answering"] == {"postgresql": True, "redis": True}
-    assert [each["shard"] for each in found["shards"]] == [0, 1, 2, 3]
+    assert [each["shard"] for each in found["shards"]] == [0, 1, 2, 3, 4]
     assert all(each["held"] and each["lag_seconds"] == 0 for each in found["shards"])
     positions = await api.engine.connection.fetch(
         "SELECT position_ms || '-' || position_seq AS at FROM shards ORDER BY shard"

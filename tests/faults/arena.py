@@ -6,10 +6,11 @@ import re
 import shutil
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import asyncpg
@@ -22,6 +23,7 @@ from streamgauge.errors import ServerError
 from streamgauge.frame import freeze
 from streamgauge.redis_stream import RedisStream
 from streamgauge.settings import Settings
+from streamgauge.stream import History
 from streamgauge_workers.verify import verify
 from tests.faults.catalogue import CATALOGUE, METRIC, TENANTS
 from tests.faults.ground import PATIENCE, Child, Ground, RedisServer, until
@@ -31,6 +33,7 @@ from tests.faults.load import SHARDS, Plan, event_of
 from tests.faults.oracle import Witness
 
 LEASE_SECONDS = 1
+NOTHING: Mapping[str, str] = MappingProxyType({})
 PROBE_SECONDS = 10.0  # in which a probe is visible once the faults are over (I5)
 PROBE = 1 << 40  # values of probes; a producer's are far below
 APART = 10_000_000  # event numbers between two producers
@@ -71,10 +74,13 @@ class Arena:
         self.junk = 0  #: entries sent that hold nothing of the ledger
         self.redis = RedisServer(self.directory)
         self.database = ""
+        self.database_host: Path | None = None  #: where it is reached, if not where the ground's is
         self.witness: Witness
         self.connection: Connection
         self.children: list[Child] = []
         self._loads: list[Child] = []
+        self._started = self._made = 0  # programs, and producers among them, until now
+        self._probes = 0
         self._spare: list[Child] = []
 
     def pick(self, quick: int, full: int) -> int:
@@ -118,7 +124,8 @@ class Arena:
             await self.witness.aclose()
         if hasattr(self, "connection"):
             await self.connection.close()
-        await self.redis.process.stop()
+        if self.redis.running:
+            await self.redis.process.stop()
         if self.database:
             await self.ground.drop_database(self.database)
 
@@ -127,18 +134,33 @@ class Arena:
         deadline = time.monotonic() + PATIENCE
         while True:
             try:
-                self.connection = await open_connection(self.ground.database_url(self.database))
+                self.connection = await open_connection(
+                    self.ground.database_url(self.database, self.database_host)
+                )
                 return
             except (ServerError, asyncpg.PostgresError):
                 assert time.monotonic() < deadline, "PostgreSQL does not come back"
                 await asyncio.sleep(0.05)
 
-    def worker(self, failpoints: str = "", port: int = 0, **environment: str) -> Child:
+    def worker(
+        self, failpoints: str = "", port: int = 0, unprefixed: Mapping[str, str] = NOTHING, **environment: str
+    ) -> Child:
         """A `streamgauge worker`; variables are settings without their prefix, in small letters."""
         given = {"failpoints": failpoints, "batch_events": "300", **environment}
-        child = self._child(
-            "worker", "streamgauge_cli.main", "worker", "--port", str(port), **self.environment(**given)
+        return self.program(
+            "worker", "streamgauge_cli.main", "worker", "--port", str(port), unprefixed=unprefixed, **given
         )
+
+    def program(
+        self,
+        name: str,
+        module: str,
+        *arguments: str,
+        unprefixed: Mapping[str, str] = NOTHING,
+        **environment: str,
+    ) -> Child:
+        """Any program of ours that takes part. `unprefixed`: variables that are no settings of ours."""
+        child = self._child(name, module, *arguments, **self.environment(**environment), **unprefixed)
         self.children.append(child)
         return child
 
@@ -155,7 +177,7 @@ class Arena:
         """What a program of ours needs to take part."""
         known = {
             "redis_url": self.redis.url,
-            "database_url": self.ground.database_url(self.database),
+            "database_url": self.ground.database_url(self.database, self.database_host),
             "shards": str(SHARDS),
             "lease_seconds": str(LEASE_SECONDS),
             "data_dir": str(self.directory),
@@ -164,16 +186,25 @@ class Arena:
         }
         return {f"STREAMGAUGE_{name.upper()}": value for name, value in known.items() if value}
 
-    def load(self, redis_url: str = "", environment: dict[str, str] | None = None, **plan: Any) -> Child:
-        """A producer; see `Plan` for what it can be told."""
-        number = len(self._loads) + 1
+    def load(
+        self,
+        redis_url: str = "",
+        environment: Mapping[str, str] = NOTHING,
+        unprefixed: Mapping[str, str] = NOTHING,
+        **plan: Any,
+    ) -> Child:
+        """A producer; see `Plan` for what it can be told. Quick ones leave the machine to other suites."""
+        plan = {"pause": self.pick(15, 8) / 100, "size": self.pick(30, 40), **plan}
+        self._made += 1
+        number = self._made
         url = redis_url or self.redis.url
         whole = Plan(str(self._socket), url, f"p{number}", number * APART, self.seed, **plan)
         child = self._child(
             f"load{number}",
             "tests.faults.load",
             orjson.dumps(asdict(whole)).decode(),
-            **self.environment(redis_url=url, **(environment or {})),
+            **self.environment(redis_url=url, **environment),
+            **unprefixed,
         )
         self._loads.append(child)
         self.children.append(child)
@@ -225,8 +256,7 @@ class Arena:
         """The faults are over: end the load, see a probe through, drain, judge. Without a worker, starts one."""
         if worker is None or worker.process.exit_code is not None:
             self.worker()
-        over = time.monotonic()
-        await self._probe(over)
+        await self.probed()
         await self.witness.stop_producers()
         for load in self._loads:
             if await load.ended() not in (0, None, -9, -15):
@@ -260,26 +290,80 @@ class Arena:
         finally:
             await stream.aclose()
 
-    async def _probe(self, over: float) -> None:
+    async def applied_until_now(self) -> None:
+        """Wait until everything is applied that is in the streams now; more may come meanwhile."""
+        stream = RedisStream(self.redis.url, "streamgauge", 0, SHARDS)
+        try:
+            marks = [await stream.last_id(shard) for shard in range(SHARDS)]
+        finally:
+            await stream.aclose()
+
+        async def reached() -> bool:
+            rows = await self.connection.fetch("SELECT shard, position_ms, position_seq FROM shards")
+            at = {row["shard"]: EntryId(row["position_ms"], row["position_seq"]) for row in rows}
+            return all(
+                mark is None or (shard in at and at[shard] >= mark) for shard, mark in enumerate(marks)
+            )
+
+        await until(reached, "what is in the streams is applied")
+
+    async def trimmed(self) -> int:
+        """Take from the streams what PostgreSQL says is applied, as a worker may at any moment; how many entries."""
+        rows = await self.connection.fetch(
+            "SELECT * FROM shards WHERE run_id IS NOT NULL AND shard < $1", SHARDS
+        )
+        stream = RedisStream(self.redis.url, "streamgauge", 0, SHARDS)
+        removed = 0
+        try:
+            for row in rows:
+                history = History(row["run_id"], row["birthmark"])
+                before = EntryId(row["position_ms"], row["position_seq"])
+                removed += await stream.trim(row["shard"], history, before) or 0
+        finally:
+            await stream.aclose()
+        return removed
+
+    def forget_the_ended(self) -> None:
+        """Remove logs of programs that ended well or were killed: a long run starts thousands."""
+        ended = [each for each in self.children if each.process.exit_code is not None]
+        for child in ended:
+            if child in self._loads and child.process.exit_code not in (0, -9, -15):
+                self.troubles.append(f"{child.name} ended badly: {child.process.output(5)}")
+            child.log.unlink(missing_ok=True)
+        self.children = [each for each in self.children if each not in ended]
+        self._loads = [each for each in self._loads if each not in ended]
+
+    async def probed(self) -> None:
         """Send one event to every shard, and wait until all of them are in the summaries (I5)."""
-        now = time.time_ns() // 1000
-        facts = [Fact(1 + shard, "red", now - 60_000_000, PROBE + shard) for shard in range(SHARDS)]
-        await self.witness.tell(intention("probes", facts))
+        over, now, first = time.monotonic(), time.time_ns() // 1000, self._probes
+        self._probes += SHARDS
+        facts = [
+            Fact(1 + number, "red", now - 60_000_000, PROBE + number)
+            for number in range(first, first + SHARDS)
+        ]
+        parcel = f"probes {first}"
+        await self.witness.tell(intention(parcel, facts))
         stream = RedisStream(self.redis.url, "streamgauge", 0, SHARDS)
         try:
             for shard, fact in enumerate(facts):
                 lane = Lane(shard, now // 1000)
                 batch = lane.freeze(freeze([event_of(fact, self.chosen)]), 1)
                 lane.settle(batch)
-                await stream.append_many(shard, [batch, lane.announcement(closed=True)])
+                while True:  # Redis may be full for a moment still; numbers make a repetition harmless
+                    try:
+                        await stream.append_many(shard, [batch, lane.announcement(closed=True)])
+                        break
+                    except ServerError:
+                        assert time.monotonic() < over + PATIENCE, "a probe was never taken"
+                        await asyncio.sleep(0.1)
         finally:
             await stream.aclose()
-        await self.witness.tell(outcome("probes", Outcome.ACKED))
+        await self.witness.tell(outcome(parcel, Outcome.ACKED))
         query = (
             "SELECT count(DISTINCT shard) FROM hourly_summary JOIN series USING (shard, series_id) "
             "WHERE metric = $1 AND max >= $2"
         )
-        while await self.connection.fetchval(query, METRIC, PROBE) < SHARDS:
+        while await self.connection.fetchval(query, METRIC, PROBE + first) < SHARDS:
             assert time.monotonic() < over + PATIENCE, "a probe was never counted"
             await asyncio.sleep(0.02)
         took = time.monotonic() - over
@@ -309,12 +393,13 @@ class Arena:
         return self.directory / "ledger"
 
     def _said(self, by: Child | None) -> int:
-        name = "p[0-9]+" if by is None else f"p{self._loads.index(by) + 1}"
+        name = "p[0-9]+" if by is None else by.name.replace("load", "p")
         acked = rf'"parcel":"{name}-[^"]*","outcome":"acked"'.encode()
         return len(re.findall(acked, self.ledger.read_bytes())) if self.ledger.exists() else 0
 
     def _child(self, name: str, module: str, *arguments: str, **environment: str) -> Child:
-        log = self.directory / f"{name}-{len(self.children)}.log"
+        self._started += 1
+        log = self.directory / f"{name}-{self._started}.log"
         return Child(name, log, module, *arguments, **environment)
 
 

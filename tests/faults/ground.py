@@ -26,6 +26,7 @@ from streamgauge_migrations import migrate
 from tests.integration.program import clean_environment
 
 ROOT = Path(__file__).resolve().parents[2]
+POSTGRES_SOCKET = ".s.PGSQL.5432"
 PATIENCE = 60.0  # seconds; only a failure takes so long
 _OWNER, _TEMPLATE = "owner", "faults_template"
 
@@ -47,7 +48,7 @@ class Ground:
     async def start(self) -> None:
         """Start PostgreSQL and make the template."""
         await self.postgres.start()
-        await self._execute(
+        await self.execute(
             f"CREATE ROLE {_OWNER} LOGIN NOSUPERUSER NOBYPASSRLS CREATEROLE",
             f"CREATE DATABASE {_TEMPLATE} OWNER {_OWNER}",
         )
@@ -61,12 +62,12 @@ class Ground:
     async def make_database(self) -> str:
         """The name of a new migrated database."""
         name = f"fault_{next(self._numbers)}"
-        await self._execute(f"CREATE DATABASE {name} TEMPLATE {_TEMPLATE} OWNER {_OWNER}")
+        await self.execute(f"CREATE DATABASE {name} TEMPLATE {_TEMPLATE} OWNER {_OWNER}")
         return name
 
     async def drop_database(self, name: str) -> None:
         """Drop it, whoever uses it."""
-        await self._execute(f"DROP DATABASE {name} WITH (FORCE)")
+        await self.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
     def make_directory(self) -> Path:
         """A new directory, with a path short enough for sockets."""
@@ -74,19 +75,30 @@ class Ground:
         made.mkdir()
         return made
 
+    @property
+    def postgres_pid(self) -> int | None:
+        """PostgreSQL's first process; None while it is down."""
+        process = self.postgres._process  # the class tells nobody, rightly
+        return None if process is None or process.exit_code is not None else process.pid
+
     async def crash_postgres(self) -> None:
         """Stop PostgreSQL at once, as a crash does, and start it again."""
-        process = self.postgres._process  # the class offers no rude stop, rightly
+        await self.lose_postgres()
+        await self.postgres.start()
+
+    async def lose_postgres(self) -> None:
+        """Stop PostgreSQL at once, and leave it so."""
+        process = self.postgres._process  # as above
         assert process is not None
         process.send(signal.SIGQUIT)
         assert await process.wait(PATIENCE), "PostgreSQL does not end"
-        await self.postgres.start()
 
     async def stop(self) -> None:
         """Stop PostgreSQL."""
         await self.postgres.stop()
 
-    async def _execute(self, *statements: str) -> None:
+    async def execute(self, *statements: str) -> None:
+        """Statements of the cluster's own user, each by itself."""
         connection = await asyncpg.connect(self.postgres.url("postgres"))
         try:
             for statement in statements:
@@ -131,6 +143,11 @@ class RedisServer:
         """The running server."""
         assert self._process is not None
         return self._process
+
+    @property
+    def running(self) -> bool:
+        """Whether it is there."""
+        return self._process is not None and self._process.exit_code is None
 
     def client(self) -> "Redis":
         """A plain client, to do harm with; without retries of its own."""

@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import time
+from collections import deque
 from typing import TYPE_CHECKING
 
 from streamgauge import Streamgauge
@@ -13,6 +14,7 @@ from tests.faults.catalogue import NAME, NUMBER, VALUE
 from tests.faults.ledger import Fact, Outcome, intention, outcome
 from tests.faults.load import Facts, Plan, parts
 from tests.faults.oracle import Witness
+from tests.faults.unsynced import keep_journal
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 
 def through_gauge(plan: Plan) -> None:
     """Track until the oracle says stop or the process is told to end; forks first when the plan says so."""
+    if plan.journal:
+        keep_journal(plan.journal)
     gauge = Streamgauge()
     firsts = list(parts(plan.first, plan.forks + 1))
     children = []
@@ -60,7 +64,7 @@ class Host:
 
     def __init__(self, gauge: Streamgauge, plan: Plan, facts: Facts, witness: Witness) -> None:
         self.gauge, self.plan, self.facts, self.witness = gauge, plan, facts, witness
-        self.nanoseconds: list[int] = []  #: that each call took
+        self.nanoseconds: deque[int] = deque(maxlen=100_000)  #: that each of the last calls took
         self.open: list[str] = []
 
     async def run(self) -> None:

@@ -33,6 +33,8 @@ class Found:
     applied: Counter[int] = field(default_factory=Counter)
     #: Events in the log that were refused.
     refused: Counter[int] = field(default_factory=Counter)
+    #: Events applied that carry no number: what a host's middleware says of its requests.
+    others: int = 0
     #: (events, sum of values) of every bucket of both tables.
     sums: dict[Cell, tuple[int, int]] = field(default_factory=dict)
     #: Outcome ledger: events by outcome and reason.
@@ -69,15 +71,17 @@ async def find(connection: Connection) -> Found:
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         for row in await connection.fetch("SELECT * FROM event_log"):
             table = read(row)
-            column = table.columns.get((NUMBER, "i"))
-            if column is None:
-                continue
             codes = (
                 np.zeros(table.n, np.uint8)
                 if row["outcomes"] is None
                 else np.frombuffer(row["outcomes"], np.uint8)
             )
+            found.others += int((codes == APPLIED).sum())
+            column = table.columns.get((NUMBER, "i"))
+            if column is None:
+                continue
             kept = codes[column.rows] == APPLIED
+            found.others -= int(kept.sum())
             found.applied.update(column.values[kept].tolist())
             found.refused.update(column.values[~kept].tolist())
         for grain in ("hourly", "daily"):
@@ -137,11 +141,13 @@ def judge(ledger: Ledger, found: Found, junk: int = 0) -> Verdict:
     entered = sum(found.outcomes.values())
     if entered != found.done + junk:
         say(f"{found.done} numbers are done and {junk} entries are junk, the outcome ledger holds {entered}")
-    if found.outcomes["applied"] != verdict.counted:
-        say(f"the outcome ledger holds {found.outcomes['applied']} applied, the log {verdict.counted}")
+    if found.outcomes["applied"] != verdict.counted + found.others:
+        logged = verdict.counted + found.others
+        say(f"the outcome ledger holds {found.outcomes['applied']} applied, the log {logged}")
     expected = len(spoilt & acked) + junk
     if not expected - verdict.told <= quarantined <= expected + len(spoilt & unknown):
-        say(f"{quarantined} events are in quarantine, {expected} had to be")
+        reasons = {name: count for name, count in found.outcomes.items() if not name.startswith("applied")}
+        say(f"{quarantined} events are in quarantine, {expected} had to be: {reasons}")
 
     _compare_sums(ledger.facts, found, verdict)
     return verdict

@@ -1,7 +1,6 @@
 """What producers tried to send and what they were told: the lines of the oracle's file, and what they amount to."""
 
 import enum
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -44,20 +43,35 @@ class Ledger:
     facts: dict[int, Fact] = field(default_factory=dict)
     outcomes: dict[int, Outcome] = field(default_factory=dict)
     _parcels: dict[str, list[int]] = field(default_factory=dict)
+    _read: int = 0  #: bytes of the file
 
     @classmethod
     def read(cls, path: Path) -> "Ledger":
-        """The ledger in a file; a line cut short by a kill was never acknowledged, and is left out."""
+        """The ledger in a file."""
         ledger = cls()
-        for line in _lines(path):
-            ledger.enter(line)
+        ledger.follow(path)
         return ledger
+
+    def follow(self, path: Path) -> None:
+        """Take what was added to a file; a line cut short by a kill was never acknowledged, and is left for later."""
+        if not path.exists():
+            return
+        with path.open("rb") as file:
+            file.seek(self._read)
+            content = file.read()
+        whole = content[: content.rfind(b"\n") + 1]
+        for line in whole.splitlines():
+            self.enter(orjson.loads(line))
+        self._read += len(whole)
 
     def enter(self, line: dict[str, Any]) -> None:
         """Take one line. Raises ValueError for a number used twice: then nothing could be told apart."""
         if "facts" not in line:
-            for number in self._parcels[line["parcel"]]:
-                self.outcomes[number] = Outcome(line["outcome"])
+            result = Outcome(line["outcome"])
+            numbers = self._parcels[line["parcel"]]
+            if result is Outcome.ACKED:  # the last word
+                del self._parcels[line["parcel"]]
+            self.outcomes.update(dict.fromkeys(numbers, result))
             self.outcomes.update(dict.fromkeys(line["refused"], Outcome.REFUSED))
             return
         facts = [Fact(*each) for each in line["facts"]]
@@ -71,9 +85,3 @@ class Ledger:
     def numbers(self, result: Outcome) -> set[int]:
         """The events with an outcome."""
         return {number for number, found in self.outcomes.items() if found is result}
-
-
-def _lines(path: Path) -> Iterator[dict[str, Any]]:
-    content = path.read_bytes() if path.exists() else b""
-    for line in content[: content.rfind(b"\n") + 1].splitlines():
-        yield orjson.loads(line)

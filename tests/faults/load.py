@@ -50,6 +50,7 @@ class Plan:
     hours: int = 3  #: how old its events are at most
     poison: float = 0.0  #: share of events that must be refused
     forks: int = 0  #: processes it forks, all of which send
+    journal: str = ""  #: file in which a host notes what it has synced
     #: When a host calls its events acked: behind each flush, once they are on disk, or at its end, when all of them are sent.
     ack: Literal["flush", "durable", "close"] = "flush"
 

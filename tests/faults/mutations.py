@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from tests.faults.ground import ROOT
 
-COPIED = ("app", "workers", "migrations", "tests", "pyproject.toml")
+COPIED = ("app", "workers", "migrations", "tests", "benchmarks", "pyproject.toml")
 SECONDS = 600
 SEED = "1"
 
@@ -85,6 +85,13 @@ MUTATIONS = (
         "        if body is not None and crc32(body, seed) == checksum:\n",
         "        if body is not None and (seed, checksum):\n",
         ("F9",),
+    ),
+    Mutation(
+        "fsync",
+        "app/streamgauge/capture/segment_writer.py",
+        "        os.fsync(self._file)\n",
+        "        pass\n",
+        ("F26",),
     ),
 )
 

@@ -3,7 +3,8 @@
 python -m tests.faults.oracle SOCKET LEDGER
 
 A producer waits for the answer to every line. It comes once the line is on disk, so the file knows at least as much as anybody who
-was killed. The answer is `ok`, or `stop` once somebody has asked for the end: then the producer sends nothing more.
+was killed. The answer is `ok`, or `stop` once somebody has asked for the end: then the producer sends nothing more. While somebody
+looks at what there is, producers that mean to send wait for their answer.
 """
 
 import asyncio
@@ -13,6 +14,8 @@ from pathlib import Path
 from typing import Self
 
 OK, STOP = b"ok\n", b"stop\n"
+#: Between these two no producer is answered that means to send.
+PAUSE, RESUME = b"pause\n", b"resume\n"
 LONGEST_LINE = 16 * 1024 * 1024
 
 
@@ -24,25 +27,33 @@ class Oracle:
         self._waiting: list[tuple[bytes, asyncio.Future[None]]] = []
         self._due = asyncio.Event()
         self._stopping = False
+        self._going = asyncio.Event()
+        self._going.set()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One producer, until it goes or is killed."""
         try:
             while line := await reader.readline():
-                if line == STOP:
-                    self._stopping = True
-                elif not line.endswith(b"\n"):
+                if not line.endswith(b"\n"):
                     break
-                elif self._stopping and b'"facts"' in line:
-                    writer.write(STOP)
-                    continue
-                else:
-                    await self._written(line)
-                writer.write(OK)
+                writer.write(await self._answer(line))
         except (ConnectionError, asyncio.IncompleteReadError):
             pass  # killed: what it said until then is written
         finally:
             writer.close()
+
+    async def _answer(self, line: bytes) -> bytes:
+        if line in (PAUSE, RESUME):
+            (self._going.clear if line == PAUSE else self._going.set)()
+        elif line == STOP:
+            self._stopping = True
+        else:
+            if b'"facts"' in line:
+                await self._going.wait()
+                if self._stopping:
+                    return STOP
+            await self._written(line)
+        return OK
 
     async def write(self) -> None:
         """Write what waits, for good, and say so; without end."""
@@ -86,6 +97,14 @@ class Witness:
     async def stop_producers(self) -> None:
         """Have every producer end behind what it has said already."""
         await self.tell(STOP)
+
+    async def pause(self) -> None:
+        """Have every producer wait before it sends more."""
+        await self.tell(PAUSE)
+
+    async def resume(self) -> None:
+        """Let them go on."""
+        await self.tell(RESUME)
 
     async def aclose(self) -> None:
         """Disconnect."""

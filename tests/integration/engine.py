@@ -335,7 +335,10 @@ class Engine:
     async def epochs(self) -> list[int]:
         """The epoch of every shard."""
         return [
-            row["epoch"] for row in await self.connection.fetch("SELECT epoch FROM shards ORDER BY shard")
+            row["epoch"]
+            for row in await self.connection.fetch(
+                "SELECT epoch FROM shards WHERE NOT overflow ORDER BY shard"
+            )
         ]
 
 

@@ -5,7 +5,7 @@ import json
 import os
 import shlex
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,12 +15,14 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 import redis
+from redis.exceptions import BusyLoadingError, ClusterDownError, NoPermissionError
 
 from streamgauge.capture.pending import DropReason
 from streamgauge.capture.pseudonyms import Keyring
 from streamgauge.capture.publisher import Publisher
 from streamgauge.domains.operations.declarations import PROBE_TENANT
 from streamgauge.entry import EntryId
+from streamgauge.errors import ServerError
 from streamgauge.event import Event
 from streamgauge.frame import freeze
 from streamgauge.outcomes import Reason
@@ -33,15 +35,21 @@ from streamgauge_workers.diagnosis.checks import examine
 from streamgauge_workers.diagnosis.findings import Finding
 from streamgauge_workers.diagnosis.reasons import DROPS, MEANINGS
 from streamgauge_workers.diagnosis.server_info import ServerInfo
+from streamgauge_workers.diagnosis.sessions import Session
 from streamgauge_workers.diagnosis.snapshot import (
+    ArchiveFiles,
     Database,
+    Hole,
     Machine,
     Redis,
     Refusals,
     Shard,
     Snapshot,
+    Stop,
     Worker,
 )
+from streamgauge_workers.diagnosis.spool_look import Folder, SpoolDirectory
+from streamgauge_workers.diagnosis.unreachable import Unreachable, of_postgresql, of_redis
 from tests.integration.program import Program, given
 
 WORKER = UUID(int=1)
@@ -49,7 +57,9 @@ NOW = datetime(2025, 6, 1, 12, tzinfo=UTC)
 HISTORY = History("run", "birthmark:1")
 AT = EntryId(1_000, 0)
 CAUGHT_UP = Backlog(10, 10, None, False, 5_000)
-SERVER = ServerInfo("Valkey", "8.1.0", "noeviction", 1 << 20, 1 << 30, 4 << 30, True, False, True, 0.0)
+SERVER = ServerInfo(
+    "Valkey", "8.1.0", "noeviction", 1 << 20, 1 << 30, 4 << 30, True, False, True, 0.0, fsync="always"
+)
 MACHINE = Machine(Path("/data"), {}, 10 << 30, Path("/data/keyring.json"), True, False, frozenset({"shop"}))
 
 
@@ -87,11 +97,44 @@ def with_database(**changes: Any) -> Snapshot:
     return replace(WELL, database=replace(DATABASE, **changes))
 
 
-def lagging(before: float, after: float, **changes: Any) -> Snapshot:
+def lagging(before: float, after: float, *, redis_newer: bool = False, **changes: Any) -> Snapshot:
     backlogs = {0: (behind(before), behind(after)), 1: (CAUGHT_UP, CAUGHT_UP)}
     return replace(
-        with_redis(backlogs=backlogs), database=replace(DATABASE, shards=[shard(0, **changes), shard(1)])
+        with_redis(backlogs=backlogs, newer=frozenset({0}) if redis_newer else frozenset()),
+        database=replace(DATABASE, shards=[shard(0, **changes), shard(1)]),
     )
+
+
+HOLE = Hole(1, "0123abcdef", 7, False, NOW, NOW)
+
+
+def with_sessions(*sessions: Session) -> Snapshot:
+    return with_database(sessions=sessions)
+
+
+def holding(**changes: Any) -> Session:
+    return replace(Session(7, "psql", "h", True, 3.0, 3.0, True), **changes)
+
+
+def waiting(**changes: Any) -> Session:
+    return replace(Session(8, "psql", "h", False, 3.0, 3.0, True, blocked_by=[7]), **changes)
+
+
+def with_spools(*folders: Folder, **changes: Any) -> Snapshot:
+    directory = SpoolDirectory(Path("/spool"), folders, **changes)
+    return replace(WELL, machine=replace(MACHINE, spools=directory))
+
+
+def left(**changes: Any) -> Folder:
+    return replace(Folder(Path("/spool/a"), False, 3 << 20, 1.0, "streamgauge"), **changes)
+
+
+def owned(**changes: Any) -> Folder:
+    return replace(left(owned=True), **changes)
+
+
+def with_archives(**changes: Any) -> Snapshot:
+    return replace(WELL, archives=ArchiveFiles(3, **changes))
 
 
 def bad(snapshot: Snapshot) -> list[Finding]:
@@ -103,7 +146,7 @@ def test_when_all_is_well_every_check_says_so() -> None:
     assert {finding.check for finding in examine(WELL)} == {
         "settings", "capture", "keys", "disk", "redis", "redis memory", "redis persistence", "postgresql", "postgresql disk", "workers",
         "leases", "lag", "history", "dead letters", "losses", "partitions", "event log", "clocks",
-        "tenants", "access", "drops", "event times",
+        "tenants", "access", "drops", "event times", "locks", "postgresql durability",
     }  # fmt: skip
 
 
@@ -113,8 +156,8 @@ def test_when_all_is_well_every_check_says_so() -> None:
         (replace(WELL, settings=Settings(host="192.0.2.1", shards=2)), "settings", "warning", "192.0.2.1", "proxy"),
         (replace(WELL, machine=replace(MACHINE, keyring_is_open=True)), "keys", "problem", "Others may read", "chmod 600"),
         (replace(WELL, machine=replace(MACHINE, free=1000)), "disk", "problem", "0 MiB free", "Free"),
-        (replace(WELL, redis="no route"), "redis", "problem", "no route", "STREAMGAUGE_REDIS_URL"),
-        (replace(WELL, database="no route"), "postgresql", "problem", "no route", "STREAMGAUGE_DATABASE_URL"),
+        (replace(WELL, redis=Unreachable("no route")), "redis", "problem", "no route", "STREAMGAUGE_REDIS_URL"),
+        (replace(WELL, database=Unreachable("no route")), "postgresql", "problem", "no route", "STREAMGAUGE_DATABASE_URL"),
         (with_server(version="7.0.0"), "redis", "problem", "too old", "Upgrade"),
         (with_redis(refused="maxmemory-policy is 'x'"), "redis", "problem", "as it is", "Maxmemory-policy"),
         (with_server(limit=0, used=3 << 30), "redis memory", "problem", "no limit", "maxmemory"),
@@ -129,7 +172,7 @@ def test_when_all_is_well_every_check_says_so() -> None:
         (replace(WELL, settings=Settings(shards=3)), "shards", "problem", "knows 2 shards", "STREAMGAUGE_SHARDS=2"),
         (with_database(shards=[shard(0), shard(1, holder=uuid4())]), "leases", "warning", "shards 1;", "logs"),
         (with_database(shards=[shard(0, attempts=4), shard(1)]), "attempts", "problem", "4 times", "logs"),
-        (lagging(20, 21), "lag", "problem", "21 seconds behind and does not move", "worker"),
+        (lagging(20, 21), "lag", "problem", "21 seconds behind and does not move, though", "shard read again"),
         (lagging(20, 15, later=EntryId(2, 0)), "lag", "warning", "catching up", "Wait"),
         (lagging(20, 21, later=EntryId(2, 0)), "lag", "problem", "falls back", "another worker"),
         (with_redis(histories={0: HISTORY, 1: History("other", "m")}), "history", "warning", "shards 1 ", "counted twice"),
@@ -157,6 +200,38 @@ def test_when_all_is_well_every_check_says_so() -> None:
         (with_database(log_oldest=2, log_bytes=51 << 30), "event log", "problem", "52,224 MiB, 51,200 MiB are allowed", "LOG_MAX_BYTES"),
         (with_database(log_oldest=1, log_bytes=51 << 30), "event log", "warning", "yesterday alone", "LOG_MAX_BYTES"),
         (replace(WELL, machine=replace(MACHINE, archive_free=1000)), "archive", "problem", "stay in PostgreSQL", "ARCHIVE_DIR"),
+        (with_server(silent=("10.0.0.1:7001",), nodes=3), "redis", "problem", "1 of the 3 primaries", "CLUSTER FAILOVER"),
+        (with_server(used=2 << 30), "redis memory", "problem", "is full and refuses", "Raise maxmemory"),
+        (with_server(snapshot_failed=True, refuses=True), "redis persistence", "problem", "MISCONF", "BGSAVE"),
+        (with_server(append_only=False, snapshot_failed=True), "redis persistence", "warning", "could not be written, either", "appendonly"),
+        (with_server(fsync="no"), "redis persistence", "warning", "appendfsync no", "everysec"),
+        (with_database(fsync=False), "postgresql durability", "warning", "with fsync = off:", "Set fsync = on"),
+        (with_database(fsync=False, full_pages=False), "postgresql durability", "warning", "full_page_writes", "and full_page_writes = on"),
+        (with_sessions(holding(open=63.0, locked=("lanes",))), "locks", "problem", "open for 63 seconds, has locked lanes;", "terminate_backend(7)"),
+        (with_sessions(holding(), waiting(since=6.0)), "locks", "warning", "keeps 1 session (psql) waiting for up to 6 seconds", "terminate_backend(7)"),
+        (with_sessions(holding(), waiting(name="streamgauge worker 1", since=6.0)), "locks", "problem", "Session 7", "terminate_backend(7)"),
+        (with_sessions(waiting(since=6.0)), "locks", "warning", "Session 7 keeps", "terminate_backend(7)"),
+        (with_sessions(holding(name="streamgauge worker 1", since=40.0)), "zombies", "warning", "40 seconds ago (7 on h)", "terminate_backend(7)"),
+        (with_sessions(holding(open=7_300.0, name="streamgauge verify")), "vacuum", "warning", "streamgauge verify on h) is open for 2 hours", "`verify`"),
+        (with_database(workers=[*DATABASE.workers, Worker(uuid4(), "far", 9, 90.0)]), "workers", "warning", "far:9 90 seconds ago", "its log"),
+        (with_database(shards=[shard(0), shard(1, changed_hands=True)]), "leases", "warning", "Shards 1 went", "fenced_total"),
+        (with_redis(retired={3: 12}), "shards", "problem", "Generation 3 is retired, and its streams hold 12 entries", "shards reopen 3"),
+        (with_redis(histories={0: HISTORY}, backlogs={0: (CAUGHT_UP, CAUGHT_UP)}, unread={1: "down"}), "lag", "problem", "shards 1 cannot", "nodes"),
+        (lagging(20, 21, redis_newer=True), "lag", "problem", "newer version", "newer version"),
+        (with_database(lost=7, holes=[HOLE]), "losses", "warning", "(so far): 7 of lane 0123abcd of shard 1 (begun 2025-06-01 12:00 UTC", "spooled"),
+        (with_spools(left(age=70.0)), "spool", "warning", "3 MiB wait in 1 spool of processes that ended, for 70 seconds", "SPOOL_DIR=/spool"),
+        (with_spools(left(newer=True)), "spool", "warning", "newer version", "newer version"),
+        (with_spools(left(damaged=17)), "spool", "warning", "17 bytes in a", "disk"),
+        (with_spools(left(prefix="staging")), "spool", "warning", "STREAMGAUGE_STREAM_PREFIX: staging", "of its own"),
+        (with_spools(owned(age=11.0)), "spool", "warning", "Redis does not take them", "log"),
+        (with_spools(owned(age=110.0, durable=True)), "spool", "warning", "of durable events, for 110 seconds", "workers keep up"),
+        (with_spools(owned(bytes=250 << 20)), "spool", "problem", "250 MiB of the 256 MiB", "SPOOL_BYTES"),
+        (with_spools(read_only=True), "spool", "problem", "read-only", "writable"),
+        (with_spools(free=1 << 20), "spool", "problem", "has 1 MiB free", "STREAMGAUGE_SPOOL_DIR"),
+        (with_spools(closed=2), "spool", "warning", "2 spools below /spool", "user"),
+        (with_archives(missing=["a.parquet"]), "archive", "problem", "1 archived file of the event log cannot be found", "archive check"),
+        (with_archives(altered=["a.parquet", "b.parquet"]), "archive", "problem", "a.parquet, b.parquet", "backup"),
+        (with_archives(is_here=False), "archive", "warning", "3 files should be in it", "mount"),
         (with_database(ahead=5.0), "clocks", "warning", "PostgreSQL is 5 seconds ahead", "NTP"),
         (with_server(ahead=-90.0), "clocks", "problem", "90 seconds ahead of that of Valkey", "NTP"),
     ],
@@ -170,6 +245,114 @@ def test_each_trouble_is_told_in_one_sentence_with_one_next_step(
     assert found.says.endswith((".", ")"))
     assert found.next is not None
     assert advice in found.next
+
+
+@pytest.mark.parametrize(
+    ("database", "says"),
+    [
+        ({"stops": [Stop(0, NOW, 9, 9, {"late": 9})]}, "it was stopped"),
+        ({"workers": [], "shards": [shard(0, holder=None)]}, "no worker that is alive holds it"),
+        ({"sessions": [waiting(name="streamgauge worker 1", since=6.0)]}, "workers wait for a lock"),
+        ({"sessions": [waiting(name="streamgauge worker 1", since=6.0, blocked_by=[])]}, "6 seconds into one step"),
+        ({"sessions": [waiting(name="psql", since=6.0, blocked_by=[])]}, "cannot commit, or cannot read"),
+        ({"sessions": [waiting(name="psql", since=6.0)]}, "cannot commit, or cannot read"),
+    ],
+)  # fmt: skip
+def test_a_lag_that_does_not_move_is_told_with_what_keeps_it(database: dict[str, Any], says: str) -> None:
+    snapshot = lagging(20, 21)
+    assert isinstance(snapshot.database, Database)
+    found = examine(replace(snapshot, database=replace(snapshot.database, **database)))
+    (lag,) = [each for each in found if each.check == "lag"]
+    assert lag.level == "problem"
+    assert says in lag.says
+
+
+@pytest.mark.parametrize(
+    "fine",
+    [
+        with_spools(owned(age=9.0), owned(age=90.0, durable=True), left(age=50.0), owned(bytes=200 << 20)),
+        with_sessions(holding(open=800.0, since=800.0), waiting(since=4.0)),
+        with_sessions(holding(open=9_000.0, holds_back=False)),
+        with_sessions(waiting(name="streamgauge worker 1", since=40.0, blocked_by=())),
+        with_sessions(holding(name="streamgauge worker 1", since=9.0)),
+        with_sessions(holding(open=4.0, locked=("lanes",))),
+        with_database(workers=[*DATABASE.workers, Worker(uuid4(), "far", 9, 1_000.0)]),
+        with_server(snapshot_failed=True),
+    ],
+)
+def test_what_soon_ends_by_itself_or_ended_long_ago_is_not_told(fine: Snapshot) -> None:
+    assert bad(fine) == []
+
+
+def test_whoever_waits_himself_is_not_named_as_the_one_that_others_wait_for() -> None:
+    chain = [holding(), waiting(since=9.0), waiting(pid=9, since=9.0, blocked_by=[8])]
+    (found,) = bad(with_sessions(*chain))
+    assert "Session 7" in found.says
+
+
+@pytest.mark.parametrize(
+    ("snapshot", "check", "advice"),
+    [
+        (with_server(fsync="everysec"), "redis persistence", "CAPTURE_MODE=durable"),
+        (with_database(synchronous="off"), "postgresql durability", "synchronous_commit = on"),
+        (replace(with_spools(read_only=True, free=1), settings=Settings(shards=2, capture_mode="memory")), "spool", "MODE=disk"),
+    ],
+)  # fmt: skip
+def test_what_somebody_may_have_chosen_is_told_and_is_nothing_to_worry_about(
+    snapshot: Snapshot, check: str, advice: str
+) -> None:
+    assert bad(snapshot) == []
+    (told,) = [finding for finding in examine(snapshot) if finding.check == check]
+    assert advice in (told.next or "")
+
+
+@pytest.mark.parametrize(
+    ("explain", "error", "why", "advice"),
+    [
+        (of_redis, BusyLoadingError("loading"), "still loading", "Wait"),
+        (of_redis, ClusterDownError("CLUSTERDOWN"), "cluster is down", "CLUSTER FAILOVER"),
+        (of_redis, NoPermissionError("no rights to INFO"), "does not let us in (no rights to INFO)", "REDIS_URL"),
+        (of_redis, redis.ConnectionError("max number of clients reached"), "no more connections", "maxclients"),
+        (of_redis, redis.ResponseError("BUSY a script"), "keeps it busy", "SCRIPT KILL"),
+        (of_redis, ServerError("slow"), "slow", None),
+        (of_postgresql, asyncpg.CannotConnectNowError("starting up"), "starting, stopping or recovering", "Wait"),
+        (of_postgresql, asyncpg.InvalidPasswordError("wrong"), "does not let us in (wrong)", "DATABASE_URL"),
+        (of_postgresql, ConnectionRefusedError("refused"), "refused", None),
+    ],
+)  # fmt: skip
+def test_each_way_of_not_answering_has_a_next_step_of_its_own(
+    explain: Callable[[BaseException], Unreachable], error: Exception, why: str, advice: str | None
+) -> None:
+    for raised in (error, caused_by(error)):
+        found = explain(raised)
+        assert why in found.why or raised is not error
+        assert (found.next is None) if advice is None else advice in (found.next or "")
+        assert explain(raised).why
+
+
+def caused_by(error: Exception) -> Exception:
+    """As it comes when it was translated on its way."""
+    outer = ServerError("cannot be reached")
+    outer.__cause__ = error
+    return outer
+
+
+def test_every_refusal_that_is_kept_is_told_with_the_command_for_it() -> None:
+    for reason in MEANINGS.keys() - {"tenant_deleted"}:
+        (found,) = bad(with_database(dead_letters=[Refusals(reason, 3, NOW)]))
+        assert "`streamgauge dead-letters " in (found.next or ""), reason
+        assert reason in (found.next or "") or reason == "range_conflict"
+
+
+def test_how_often_a_history_was_replaced_is_told_beside_that_it_is_well() -> None:
+    snapshot = with_database(shards=[shard(0), shard(1, epoch=4)])
+    assert bad(snapshot) == []
+    (found,) = [finding for finding in examine(snapshot) if finding.check == "history"]
+    assert found.says.endswith("so far, by shard: 1 (4).")
+
+
+def test_an_overflow_stream_is_none_of_the_shards_that_settings_count() -> None:
+    assert bad(with_database(shards=[shard(0), shard(1), shard(2, overflow=True)])) == []
 
 
 def test_a_redis_without_a_limit_is_fine_while_it_uses_little_of_its_machine() -> None:
@@ -234,7 +417,7 @@ def test_a_database_at_another_version_hides_what_its_tables_would_say() -> None
 
 
 def test_without_redis_the_tables_are_judged_all_the_same() -> None:
-    found = examine(replace(WELL, redis="away"))
+    found = examine(replace(WELL, redis=Unreachable("away")))
     assert {"workers", "tenants", "losses"} <= {finding.check for finding in found}
     assert "lag" not in {finding.check for finding in found}
 
@@ -288,8 +471,8 @@ async def test_a_backlog_that_nobody_reads_is_a_lag_that_does_not_move(
     connection: Any,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("streamgauge_workers.diagnosis.snapshot.BETWEEN", 0.05)
-    monkeypatch.setattr("streamgauge_workers.diagnosis.pipeline.LAG_FINE", 0.01)
+    monkeypatch.setattr("streamgauge_workers.diagnosis.look.BETWEEN", 0.05)
+    monkeypatch.setattr("streamgauge_workers.diagnosis.lagging.LAG_FINE", 0.01)
     await connection.execute(
         "INSERT INTO shards (shard, generation, number) SELECT n, 0, n FROM generate_series(0, 3) n"
     )

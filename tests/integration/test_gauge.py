@@ -55,7 +55,7 @@ def received(url: str, shards: int = 4) -> Received:
     """Read all streams from their beginnings, and count every event once, as a worker does."""
     found = Received([], 0, 0, 0, 0, {})
     with redis.Redis.from_url(url) as client:
-        for shard in range(shards):
+        for shard in range(shards + 1):  # the overflow too
             raw: Any = client.xrange(stream_key("streamgauge", 0, shard))
             verdict = judge(
                 {}, decode_all((EntryId.parse(id_), list(fields.items())) for id_, fields in raw), 0, 0

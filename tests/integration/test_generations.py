@@ -9,17 +9,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from streamgauge.capture.publisher import Publisher
-from streamgauge.database import open_connection
+from streamgauge.database import open_connection, open_pool
 from streamgauge.errors import InputError, ServerError, SettingsError
 from streamgauge.event import Event, Value
 from streamgauge.frame import freeze
 from streamgauge.settings import Settings
 from streamgauge.sharding import shard_of
-from streamgauge_workers import generations
+from streamgauge_workers import generations, metrics
 from streamgauge_workers.event_keys import EventKeys
 from streamgauge_workers.generations import Generation
+from streamgauge_workers.retired_streams import RetiredStreams
 from streamgauge_workers.retirement import retire
 from tests.integration.program import Program, given
 
@@ -98,7 +100,7 @@ async def test_four_shards_become_two_and_then_six_under_traffic_and_every_event
         applications(engine) as begin,
     ):
         async with engine.working(3):
-            await engine.until("SELECT count(*) = 4 FROM leases")
+            await engine.until("SELECT count(*) = 5 FROM leases")
             batches = [requests(seed, 150) for seed in range(7)]
             first = begin(Generation(0, 4, None))
             await first.send(batches[0])
@@ -113,16 +115,16 @@ async def test_four_shards_become_two_and_then_six_under_traffic_and_every_event
             await third.send(batches[6])
             sent = [event for batch in batches for event in batch]
             await until_read(engine, len(sent))
-            assert await engine.connection.fetchval("SELECT count(*) FROM leases") == 12
+            assert await engine.connection.fetchval("SELECT count(*) FROM leases") == 15
             assert await engine.outcomes() == expected(sent)
             assert (await engine.verified()).differences == []
             numbers = [
                 row["shard"] for row in await engine.connection.fetch("SELECT shard FROM shards ORDER BY 1")
             ]
-            assert numbers == list(range(12))
+            assert numbers == list(range(15))
             await _retire_in_time(engine)
             assert (
-                await engine.connection.fetchval("SELECT count(*) FROM shards WHERE retired_at IS NULL") == 6
+                await engine.connection.fetchval("SELECT count(*) FROM shards WHERE retired_at IS NULL") == 7
             )
             await third.send(batches[0])
             await until_read(engine, len(sent) + len(batches[0]))
@@ -151,7 +153,7 @@ async def test_a_generation_with_something_unread_is_not_retired_and_reopening_i
 ) -> None:
     async with open_engine(redis_url, database_url) as engine, applications(engine) as begin:
         async with engine.working():
-            await engine.until("SELECT count(*) = 4 FROM leases")
+            await engine.until("SELECT count(*) = 5 FROM leases")
         old, events = begin(Generation(0, 4, None)), requests(1, 40)
         await generations.change(engine.connection, 2)
         await old.send(events)
@@ -168,12 +170,45 @@ async def test_a_generation_with_something_unread_is_not_retired_and_reopening_i
         late = requests(2, 40)
         await old.send(late)  # a host that nobody restarted
         async with engine.working():
-            await engine.until("SELECT count(*) = 2 FROM leases")
+            await engine.until("SELECT count(*) = 3 FROM leases")
             assert await engine.outcomes() == {}
             await generations.reopen(engine.connection, 0)
             await until_read(engine, len(late))
         assert await engine.outcomes() == expected(late)
         assert (await engine.verified()).differences == []
+
+
+async def test_what_is_sent_to_a_retired_generation_is_told_until_it_is_reopened(
+    redis_url: str, database_url: str
+) -> None:
+    """A producer that is not restarted, or the files of one that comes back late."""
+
+    def told() -> float | None:
+        return metrics.REGISTRY.get_sample_value("streamgauge_retired_entries", {"generation": "0"})
+
+    async with open_engine(redis_url, database_url) as engine, applications(engine) as begin:
+        pool = await open_pool(database_url, 1)
+        looking = RetiredStreams(engine.stream, pool, asyncio.Event())
+        try:
+            await generations.agree(engine.connection, engine.settings)
+            await generations.change(engine.connection, 2)
+            await generations.mark_retired(engine.connection, 0)
+            await looking.look()
+            assert told() == 0
+            await begin(Generation(0, 4, None)).send(requests(3, 40))
+            await begin(Generation(1, 2, None)).send(requests(4, 40))
+            entries = sum([await engine.stream.length(shard) for shard in range(4)])
+            with capture_logs() as logs:
+                await looking.look()
+                await looking.look()
+            assert told() == entries > 0
+            assert [(each["generation"], each["entries"]) for each in logs] == [(0, entries)]
+            assert "streamgauge shards reopen 0" in logs[0]["event"]
+            await generations.reopen(engine.connection, 0)
+            await looking.look()
+            assert told() is None
+        finally:
+            await pool.close()
 
 
 async def test_a_worker_or_an_import_with_a_layout_that_is_not_there_is_told_what_to_set(
@@ -182,7 +217,7 @@ async def test_a_worker_or_an_import_with_a_layout_that_is_not_there_is_told_wha
     connection = await open_connection(database_url)
     await generations.agree(connection, Settings(shards=4))
     await generations.change(connection, 2)
-    assert await generations.to_send_to(connection, Settings(shards=2, generation=1)) == [4, 5]
+    assert await generations.to_send_to(connection, Settings(shards=2, generation=1)) == [5, 6]
     await generations.agree(
         connection, Settings(shards=4)
     )  # a worker that has not been told reads both all the same
@@ -209,7 +244,7 @@ async def test_the_same_key_in_two_generations_at_the_same_time_is_applied_once_
     """Both look before either has stored it: one of them has to come back."""
     async with open_engine(redis_url, database_url) as engine, applications(engine) as begin:
         async with engine.working():
-            await engine.until("SELECT count(*) = 4 FROM leases")
+            await engine.until("SELECT count(*) = 5 FROM leases")
         new = begin(await generations.change(engine.connection, 2))
         old = begin(Generation(0, 4, None))
         key = [Event("http.request", time.time_ns() // 1_000, "delhi", key=b"k" * 16)]
@@ -242,7 +277,7 @@ async def test_the_command_changes_shows_and_retires(
 ) -> None:
     async with open_engine(redis_url, database_url) as engine:
         async with engine.working():
-            await engine.until("SELECT count(*) = 4 FROM leases")
+            await engine.until("SELECT count(*) = 5 FROM leases")
         urls = given(redis_url, database_url)
 
         def run(*arguments: str) -> tuple[int, str]:
@@ -256,7 +291,8 @@ async def test_the_command_changes_shows_and_retires(
         assert code == 0, text
         assert "generation 0: 4 shards, read until it is retired" in text
         assert "generation 1: 2 shards, to be sent to" in text
-        assert "shard    5 = stream  1" in text
+        assert "shard    6 = stream  1" in text
+        assert "shard    7 = overflow" in text
         code, text = await asyncio.to_thread(run, "retire")
         assert (code, text) == (0, "Generation 0 is retired.\n")
         code, text = await asyncio.to_thread(run, "retire")

@@ -71,6 +71,24 @@ async def test_an_empty_database_gets_every_migration_and_a_second_time_none(emp
     assert await fetch(empty, "SELECT version FROM schema_migrations ORDER BY 1") == shipped
 
 
+async def test_generations_of_before_the_overflow_get_one_each_that_is_retired_if_they_are(
+    empty: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shipped = versions()
+    with monkeypatch.context() as patched:
+        patched.setattr(apply, "versions", lambda: [each for each in shipped if each.version < "0007"])
+        await migrate(empty)
+    await fetch(
+        empty,
+        "INSERT INTO shards (shard, generation, number, retired_at) VALUES (0, 3, 0, 'epoch'), (1, 3, 1, 'epoch'), (2, 4, 0, NULL) "
+        "RETURNING shard",
+    )
+    await migrate(empty)
+    added = "SELECT (shard, generation, number, retired_at IS NULL)::text FROM shards WHERE overflow ORDER BY shard"
+    assert await fetch(empty, added) == ["(3,3,2,f)", "(4,4,1,t)"]
+    assert await fetch(empty, "SELECT count(*)::int FROM shards WHERE NOT overflow") == [3]
+
+
 async def test_migrating_side_by_side_applies_every_migration_once(empty: str, ship: Ship) -> None:
     # Slow, so that they would be in each other's way.
     ship(a="CREATE TABLE a (); SELECT pg_sleep(0.2)", b="CREATE TABLE b ()")

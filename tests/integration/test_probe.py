@@ -95,7 +95,7 @@ async def test_two_probes_at_once_each_see_their_own_event(
 ) -> None:
     settings = Settings(redis_url=redis_url, database_url=database_url)
     with Program("worker", "--port", "0", log=tmp_path / "worker", **given(redis_url, database_url)):
-        await until(connection, "SELECT count(*) = 4 FROM leases")
+        await until(connection, "SELECT count(*) = 5 FROM leases")
         found = await asyncio.gather(*[probe(settings, redis_url, database_url) for _ in range(4)])
         assert [each.trouble for each in found] == [None] * 4
         await settled(connection, 4)
@@ -127,7 +127,7 @@ async def test_a_worker_that_does_not_get_on_is_told_from_none(
     settings = Settings(redis_url=redis_url, database_url=database_url, lease_seconds=300)
     urls = given(redis_url, database_url, STREAMGAUGE_LEASE_SECONDS="300")
     with Program("worker", "--port", "0", log=tmp_path / "worker", **urls) as worker:
-        await until(connection, "SELECT count(*) = 4 FROM leases")
+        await until(connection, "SELECT count(*) = 5 FROM leases")
         worker.signal(signal.SIGSTOP)
         try:
             stuck = await probe(settings, redis_url, database_url)

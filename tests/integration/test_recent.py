@@ -181,7 +181,7 @@ async def test_rows_of_before_ten_minutes_are_removed_by_the_owner_and_newer_one
     insert = "INSERT INTO recent_actors SELECT $1, 1, now() - n * interval '1 minute', 1, '' FROM unnest($2::int[]) n"
     async with open_engine(redis_url, database_url) as engine:
         async with engine.working():
-            await engine.until("SELECT count(*) = 4 FROM shards WHERE epoch = 1")
+            await engine.until("SELECT count(*) = 5 FROM shards WHERE epoch = 1")
         await engine.connection.execute(insert, 0, [1, 9, 11, 600])
         await engine.connection.execute(insert, 1, [11])
         housekeeping = Housekeeping(0, engine.stream, engine.settings, Lag(0, engine.stream))
@@ -214,7 +214,7 @@ async def test_a_zombie_and_a_failed_transaction_leave_no_trace_and_the_next_own
         connection, tenants = engine.connection, Tenants()
         lanes = {0: engine.lane(0)}
         async with engine.working():  # makes the shards
-            await engine.until("SELECT count(*) = 4 FROM shards WHERE epoch = 1")
+            await engine.until("SELECT count(*) = 5 FROM shards WHERE epoch = 1")
         await engine.publish(events[:30], 30, lanes)
         await engine.drain()
         zombie = Applier(0, tenants, CATALOGUE, engine.settings)

@@ -5,21 +5,29 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator
-from contextlib import ExitStack
+from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
+from uuid import uuid4
 
 import asyncpg
 import pytest
 
 from streamgauge import failpoints
+from streamgauge.database import Connection, open_connection
+from streamgauge_workers.leases import Leases, session_name
 from tests.integration.program import PATIENCE, Program, fetch, free_port, given
 from tests.integration.test_worker_process import Site, exact, values
 
 SHARDS = 4
 #: These come with a clock's ticking, the others with a batch; a history changes once, at the beginning.
-OF_THE_CLOCK = ("trim.before", "trim.after", "acknowledge.before", "acknowledge.after")
+OF_THE_CLOCK: tuple[str, ...] = ("trim.before", "trim.after", "acknowledge.before", "acknowledge.after")
 OF_A_BATCH = tuple(place for place in failpoints.PLACES if place.startswith(("lease.", "batch.", "commit.")))
+if not os.environ.get("STREAMGAUGE_TESTS_FULL"):
+    # One on each side of what counts; a process takes seconds to start, and the fault suite's F1 is at every place.
+    OF_THE_CLOCK = ("acknowledge.before",)
+    OF_A_BATCH = ("batch.read", "commit.swapped", "commit.before", "commit.after")
 BESIDE = 5  # processes started beside each other; they are killed one after the other
+LEASE = 3  # seconds
 IMMEDIATE = 5.0  # seconds that a take-over may last
 
 
@@ -137,6 +145,44 @@ async def test_a_worker_suspended_beyond_its_lease_is_refused_when_it_goes_on(
             assert await asyncio.to_thread(other.stop) == 0
             assert await asyncio.to_thread(zombie.stop) == 0
     await exact(small)
+
+
+async def test_all_transactions_of_a_silent_worker_are_ended_at_once_and_nobody_elses(
+    database_url: str,
+) -> None:
+    """One of its sessions waits for another: it would hold its rows next, and its successor would wait for each in turn."""
+    silent, live, starting = uuid4(), uuid4(), uuid4()
+    async with AsyncExitStack() as stack:
+
+        async def session(name: str) -> Connection:
+            connection = await open_connection(database_url, application_name=name)
+            stack.push_async_callback(connection.close)
+            return connection
+
+        own = await session("streamgauge worker of a test")
+        await own.execute("CREATE TABLE held (id int); INSERT INTO held VALUES (1)")
+        await own.executemany(
+            "INSERT INTO workers (worker_id, host, pid, seen_at) VALUES ($1, 'h', 1, now() - $2 * interval '1 second')",
+            [(silent, LEASE + 1), (live, 0)],
+        )
+        others = [await session(name) for name in (session_name(live), session_name(starting), "psql")]
+        for connection in others:
+            await connection.execute("BEGIN; SELECT 1")
+        holding, waiting = await session(session_name(silent)), await session(session_name(silent))
+        await holding.execute("BEGIN; UPDATE held SET id = 2")
+        await waiting.execute("BEGIN")
+        blocked = asyncio.create_task(waiting.execute("UPDATE held SET id = 3"))
+        while not await own.fetchval("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        await own.execute("INSERT INTO shards (shard, generation, number) VALUES (0, 0, 0)")
+        await Leases(LEASE).turn(own)
+        with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError, ConnectionError)):
+            await blocked
+        with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError, ConnectionError)):
+            await holding.execute("SELECT 1")
+        for connection in others:
+            assert await connection.fetchval("SELECT 1") == 1
+        assert await own.fetchval("SELECT id FROM held") == 1
 
 
 def refused(place: str, zombie: Program, port: int) -> bool:

@@ -14,11 +14,14 @@ APPLIED, LATE, UNKNOWN = (
     Outcome("rejected", "unknown_tenant"),
 )
 GONE, REPEATED = Outcome("rejected", "tenant_deleted"), Outcome("repeated_key")
+INVALID = Outcome("rejected", "invalid_value")
 
 
 def commit(judge: Plausibility, at: float = 0.0, **counts: int) -> None:
-    """One transaction of so many good, late, unknown, gone and repeated events."""
-    names = {"good": APPLIED, "late": LATE, "unknown": UNKNOWN, "gone": GONE, "repeated": REPEATED}
+    """One transaction of so many good, late, invalid, unknown, gone and repeated events."""
+    names = {
+        "good": APPLIED, "late": LATE, "invalid": INVALID, "unknown": UNKNOWN, "gone": GONE, "repeated": REPEATED,
+    }  # fmt: skip
     judge.committed(judge.weigh({names[name]: count for name, count in counts.items()}, at))
 
 
@@ -36,17 +39,18 @@ def test_a_flood_stops_before_the_transaction_that_passes_the_limit_and_not_belo
 def test_the_share_decides_and_the_limit_itself_is_still_allowed() -> None:
     judge = Plausibility(0, 50)
     commit(judge, good=2_000)
-    commit(judge, late=1_200, unknown=800)
+    commit(judge, late=1_200, invalid=800)
     with pytest.raises(ImplausibleError):
-        commit(judge, unknown=1)
+        commit(judge, invalid=1)
 
 
-def test_what_is_refused_for_a_deleted_tenant_does_not_count_at_all() -> None:
+@pytest.mark.parametrize("whose", ["gone", "unknown"])
+def test_events_of_a_deleted_or_unknown_tenant_neither_stop_a_shard_nor_hide_a_flood(whose: str) -> None:
     judge = Plausibility(0, 50)
-    commit(judge, gone=50_000)
+    commit(judge, **{whose: 50_000})
     commit(judge, late=FLOOR - 1)
     with pytest.raises(ImplausibleError):
-        commit(judge, gone=50_000, late=1)
+        commit(judge, **{whose: 50_000, "late": 1})
 
 
 def test_a_repeated_key_is_no_refusal() -> None:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from streamgauge.capture import spool as spool_module
-from streamgauge.capture.adoption import HeldSpool, abandoned
+from streamgauge.capture.adoption import HeldSpool, abandoned, read_on
 from streamgauge.capture.kept_segment import LONGEST_RESEND, RESEND_SECONDS, KeptSegment, LaneKey
 from streamgauge.capture.publisher import Publisher
 from streamgauge.capture.segment import Label
@@ -52,7 +52,9 @@ def adopt(
     root: Path, told: Told | None = None, prefix: str = "streamgauge", known: Any = None
 ) -> list[HeldSpool]:
     meet = (told if told is not None else Told()).meet
-    return list(abandoned(root, Label(prefix, False), set() if known is None else known, meet))
+    known = set() if known is None else known
+    found = list(abandoned(root, Label(prefix, False), known, meet))
+    return [held for held in found if all(read_on(held, prefix, known, meet) for _ in list(held.unread))]
 
 
 def owed(spool: Spool) -> list[int]:
@@ -62,7 +64,9 @@ def owed(spool: Spool) -> list[int]:
         if segment.unsent:
             with patch.object(spool, "segments", [segment]):
                 found += [
-                    each.record.first for each in spool.owed({0, 1})[0] if isinstance(each.record, Batch)
+                    each.record.first
+                    for each in spool.owed({(0, 0), (0, 1)})[0]
+                    if isinstance(each.record, Batch)
                 ]
     return found
 
@@ -172,6 +176,7 @@ def test_the_directory_is_synced_too_before_the_first_event_of_a_file_is_called_
         synced.append(os.readlink(f"/proc/self/fd/{descriptor}"))
         fsync(descriptor)
 
+    (tmp_path / "spool").mkdir()
     spool = open_spool(tmp_path / "spool", durable=True)
     with patch("os.fsync", note):
         spool.write([(0, batch(0)), (0, batch(1))])
@@ -193,7 +198,7 @@ def test_a_folder_that_somebody_removed_is_made_again_and_what_was_in_it_is_told
     spool.write([(0, batch(0, 2)), (0, batch(2))])
     shutil.rmtree(tmp_path / "spool")
     assert spool.write([(0, batch(3))]) == 1
-    stowed, lost = spool.owed({0})
+    stowed, lost = spool.owed({(0, 0)})
     assert (stowed, lost, told) == ([], [(KEY, 0, 3)], ["spool_damaged"])
     assert owed(spool) == [3]
 
@@ -452,7 +457,7 @@ class SpoolMachine(RuleBasedStateMachine):
 
     def owed_of(self, spool: Spool, segment: KeptSegment) -> list[Any]:
         with patch.object(spool, "segments", [segment]):
-            stowed, lost = spool.owed({0, 1})
+            stowed, lost = spool.owed({(0, 0), (0, 1)})
         assert lost == []
         return stowed
 

@@ -18,8 +18,11 @@ from streamgauge_local.ownership import Ownership
 from streamgauge_workers.diagnosis.applications import capture
 from streamgauge_workers.diagnosis.checks import examine
 from streamgauge_workers.diagnosis.findings import Finding, ok, problem
+from streamgauge_workers.diagnosis.look import take
 from streamgauge_workers.diagnosis.machine import disk, keys, settings
-from streamgauge_workers.diagnosis.snapshot import NOT_RUNNING, Snapshot, look_at_machine, take
+from streamgauge_workers.diagnosis.machine_look import look_at_machine
+from streamgauge_workers.diagnosis.snapshot import NOT_RUNNING, Snapshot
+from streamgauge_workers.diagnosis.spools import spools
 from streamgauge_workers.diagnosis.wording import megabytes
 from streamgauge_workers.probe import Probe, probe
 
@@ -135,6 +138,7 @@ def nothing_runs(wanted: Settings) -> list[Finding]:
         ),
         *keys(snapshot),
         *disk(snapshot),
+        *spools(snapshot),
     ]
 
 

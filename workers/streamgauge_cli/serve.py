@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import dataclasses
 import socket
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -14,6 +15,7 @@ from streamgauge.errors import ServerError
 from streamgauge.server import create_server
 from streamgauge_cli import session
 from streamgauge_cli.listening import listen, stop_signals
+from streamgauge_cli.waiting import Waiting
 from streamgauge_migrations import require_current
 
 GRACE = 10  # seconds that requests get to end
@@ -25,17 +27,21 @@ async def serve(
 ) -> None:
     """Serve the API and the dashboard, and take events, until Ctrl-C or SIGTERM.
 
-    /health/live and /health/ready tell how it is, /metrics is for Prometheus.
+    /health/live and /health/ready tell how it is, /metrics is for Prometheus. It waits for PostgreSQL when that is away.
     """
     settings = session.settings(port=port, host=host)
     logs.configure(settings.log_level)
-    stopping = Stopping()
+    stopping, waiting = Stopping(), Waiting()
     with (
         listen(settings.host, settings.port, "--port") as listener,
         stop_signals(stopping.gracefully, stopping.at_once),
         contextlib.suppress(asyncio.CancelledError),
     ):
-        async with session.servers(settings) as endpoints:
+        async with contextlib.AsyncExitStack() as stack:
+            endpoints = await waiting.until_there(
+                lambda: stack.enter_async_context(session.servers(settings)),
+                partial(_telling, listener, waiting),
+            )
             known = dataclasses.replace(
                 settings, redis_url=endpoints.redis_url, database_url=endpoints.database_url
             )
@@ -54,6 +60,16 @@ async def serve(
                 ),
                 listener,
             )
+
+
+def _telling(listener: socket.socket, waiting: Waiting) -> contextlib.AbstractContextManager[object]:
+    """Answers in the server's place that it is not ready, and why."""
+    from prometheus_client import CollectorRegistry
+
+    from streamgauge_workers.endpoint import Endpoint
+
+    loop = asyncio.get_running_loop()
+    return Endpoint(listener.dup(), loop, lambda: waiting.reason, CollectorRegistry())
 
 
 class Server(uvicorn.Server):

@@ -109,8 +109,9 @@ async def _show_one(
     for each in await retirement.look(connection, stream, generation.generation):
         if generation.retired_at is None:
             held = each.holder or "nobody"
+            name = "overflow" if each.overflow else f"stream {each.number:>2}"
             typer.echo(
-                f"  shard {each.shard:>4} = stream {each.number:>2}  position {each.position!s:>20}  {each.seconds:8.1f} s behind  {held}"
+                f"  shard {each.shard:>4} = {name:<9}  position {each.position!s:>20}  {each.seconds:8.1f} s behind  {held}"
             )
         elif each.entries:
             typer.echo(

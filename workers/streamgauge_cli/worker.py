@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -13,6 +14,7 @@ from streamgauge.settings import Settings
 from streamgauge.stream import StreamPort
 from streamgauge_cli import session
 from streamgauge_cli.listening import listen, stop_signals
+from streamgauge_cli.waiting import Waiting
 from streamgauge_workers.endpoint import Endpoint
 from streamgauge_workers.worker import Worker, open_worker
 
@@ -28,26 +30,29 @@ async def worker(
     """Read the streams and write the summaries, until Ctrl-C or SIGTERM.
 
     A stop waits for the batch under way; a second one does not. Run as many workers as you like: they
-    share the shards, and take over those of one that is gone.
+    share the shards, and take over those of one that is gone. It waits for servers that are away.
     """
     settings = session.settings(worker_port=port or None)
     logs.configure(settings.log_level)
-    stopping = Stopping()
-    with contextlib.ExitStack() as stack:
-        listener = None
+    stopping, waiting = Stopping(), Waiting()
+    async with contextlib.AsyncExitStack() as stack:
+        endpoint = None
         if port != 0:
             listener = stack.enter_context(
                 listen(settings.host, settings.worker_port, "--port or STREAMGAUGE_WORKER_PORT")
             )
+            endpoint = Endpoint(listener, asyncio.get_running_loop(), lambda: waiting.reason)
         stack.enter_context(stop_signals(stopping.gracefully, stopping.at_once))
         stack.enter_context(contextlib.suppress(asyncio.CancelledError))
-        async with (
-            session.servers(settings) as endpoints,
-            _opened(settings, endpoints.redis_url, endpoints.database_url) as running,
-        ):
-            if listener is not None:
-                stack.enter_context(Endpoint(listener, running, asyncio.get_running_loop()))
-            await stopping.run(running)
+        if endpoint is not None:
+            stack.enter_context(endpoint)
+        servers = await waiting.until_there(lambda: stack.enter_async_context(session.servers(settings)))
+        opening = partial(_opened, settings, servers.redis_url, servers.database_url)
+        running = await waiting.until_there(lambda: stack.enter_async_context(opening()))
+        await waiting.until_there(running.prepare)
+        if endpoint is not None:
+            endpoint.worker = running
+        await stopping.run(running)
 
 
 class Stopping:

@@ -13,13 +13,12 @@ from datetime import datetime, timedelta
 import numpy as np
 
 from streamgauge.database import Connection
-from streamgauge.entry import Batch, Entry
+from streamgauge.entry import Entry
 from streamgauge.errors import FrameError, NewerFrameError
 from streamgauge.failpoints import pass_through
 from streamgauge.outcomes import (
     APPLIED,
     CODES,
-    NOBODYS,
     REPEATED_KEY,
     TENANT_DELETED,
     WHOLE,
@@ -44,6 +43,7 @@ from streamgauge_workers.position import Position
 from streamgauge_workers.queries import SQL
 from streamgauge_workers.recent_activity import RecentActivity
 from streamgauge_workers.recent_actors import RecentActors
+from streamgauge_workers.refusals import Refusals
 from streamgauge_workers.summariser import Summariser
 from streamgauge_workers.tenants import Tenants
 
@@ -63,6 +63,7 @@ class Applied:
     redelivered: int = 0
     rows: int = 0
     seen: Seen | None = None  #: for the shard's plausibility
+    not_kept: Mapping[str, int] = field(default_factory=dict)  #: refused events that are only counted
     #: Lanes whose rows were written.
     lanes: Collection[bytes] = ()
 
@@ -87,6 +88,7 @@ class Applier:
         self.summariser = Summariser(shard, tenants, catalogue, settings.cardinality_limit)
         self.keys = EventKeys(shard, self.max_lateness)
         self.log = EventLog(shard)
+        self.refusals = Refusals(shard)
         self.recent_activity = RecentActivity(shard, catalogue)
         self.recent_actors = RecentActors(shard)
         self.prepare_due = float("-inf")
@@ -216,7 +218,7 @@ class Applier:
                     batch = replace(batch, payload=refreeze(part))
                 ids = [known.get(name, 0) for name in part.tenant.values]
                 logged.append(Logged(batch, part, ids, decided))
-                letters += _refused(batch, part, ids, decided)
+                letters += await self.refusals.letters(connection, batch, part, ids, decided)
             await self.log.store(connection, logged, now)
             await pass_through("commit.logged")
             applied = table.select(outcomes == APPLIED)
@@ -235,6 +237,7 @@ class Applier:
                 )
         # Entries that could not be read belong to no known tenant; a dead letter kept before is not counted again.
         kept = await dead_letters.store(connection, self.shard, letters)
+        done.not_kept = await self.refusals.store(connection)
         for reason in WHOLE:
             if kept.get(reason):
                 counts[0, Outcome("dead_lettered", reason)] += kept[reason]
@@ -283,16 +286,6 @@ class Applier:
         if rows:
             columns = [list(column) for column in zip(*rows, strict=True)]
             await connection.execute(SQL["ledger_store"], self.shard, *columns)
-
-
-def _refused(batch: Batch, table: Table, tenant_ids: list[int], outcomes: Outcomes) -> list[DeadLetter]:
-    """The dead letters among a batch's events; of deleted tenants nothing is kept."""
-    letters = []
-    for row in np.flatnonzero(~np.isin(outcomes, (APPLIED, REPEATED_KEY, TENANT_DELETED))).tolist():
-        outcome = CODES[int(outcomes[row])]
-        tenant_id = None if outcome.reason in NOBODYS else tenant_ids[int(table.tenant.codes[row])]
-        letters.append(dead_letters.of_event(batch, row, tenant_id, table.event(row), outcome.reason))
-    return letters
 
 
 def _milliseconds(at: datetime) -> int:

@@ -6,6 +6,24 @@ SELECT $1, t, l, n, c, k, r, d, w, s FROM unnest($2::int[], $3::bytea[], $4::big
     $8::text[], $9::bytea[], $10::int[]) AS new (t, l, n, c, k, r, d, w, s)
 ON CONFLICT (content_id) DO NOTHING RETURNING reason, events
 
+-- waiting: how many letters of a tenant (0: nobody's) and reason wait with what they held, $4 at most
+SELECT count(*)::int FROM (
+    SELECT FROM dead_letters WHERE shard = $1 AND coalesce(tenant_id, 0) = $2 AND reason = $3 AND state = 'open' AND raw IS NOT NULL
+    LIMIT $4
+) AS letters
+
+-- count: refused events that are not kept
+INSERT INTO dead_letters_counted (shard, tenant_id, reason, hour, events)
+SELECT $1, t, r, date_trunc('hour', now(), 'UTC'), n FROM unnest($2::int[], $3::text[], $4::bigint[]) AS new (t, r, n)
+ON CONFLICT (shard, tenant_id, reason, hour) DO UPDATE SET events = dead_letters_counted.events + excluded.events
+
+-- expire: remove what old letters held, $3 of them at most
+UPDATE dead_letters SET event = NULL, raw = NULL, detail = NULL WHERE dead_letter_id IN (
+    SELECT dead_letter_id FROM dead_letters WHERE shard = $1 AND state = 'open' AND raw IS NOT NULL AND at < now() - $2::interval
+        -- Asked for, it may be on its way.
+        AND (requested_at IS NULL OR requested_at < now() - interval '1 day')
+    LIMIT $3 FOR UPDATE SKIP LOCKED)
+
 -- replayed: the letters whose replays these lanes are; what was discarded meanwhile was replayed all the same
 UPDATE dead_letters SET state = 'replayed', decided_at = now(), decided_by = requested_by
 WHERE replay_lane = ANY($1::bytea[]) AND state <> 'replayed' RETURNING replay_lane

@@ -7,6 +7,7 @@ import asyncio
 import json
 import socket
 import threading
+from collections.abc import Callable
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
@@ -24,11 +25,20 @@ SLOWEST_CLIENT = 10.0  # seconds
 
 
 class Endpoint:
-    """Serves from a listening socket while inside `with`."""
+    """Serves from a listening socket while inside `with`; `worker` is set when there is one."""
 
-    def __init__(self, listener: socket.socket, worker: Worker, loop: asyncio.AbstractEventLoop) -> None:
-        self.worker = worker
+    def __init__(
+        self,
+        listener: socket.socket,
+        loop: asyncio.AbstractEventLoop,
+        waiting_for: Callable[[], str | None] = lambda: None,
+        registry: CollectorRegistry = metrics.REGISTRY,
+    ) -> None:
+        """`waiting_for` says what keeps the worker from starting; `registry` holds metrics told besides the process's."""
+        self.worker: Worker | None = None
         self.loop = loop
+        self.waiting_for = waiting_for
+        self.registry = registry
         self.process = CollectorRegistry()
         ProcessCollector(registry=self.process)
         PlatformCollector(registry=self.process)
@@ -50,7 +60,7 @@ class Endpoint:
     def answer(self, path: str) -> tuple[int, str, bytes]:
         """Status, media type and body. Called in threads of the server."""
         if path == "/metrics":
-            body = generate_latest(metrics.REGISTRY) + generate_latest(self.process)
+            body = generate_latest(self.registry) + generate_latest(self.process)
             return HTTPStatus.OK, CONTENT_TYPE_LATEST, body
         if path == "/health/live":
             return _json(HTTPStatus.OK, {"status": "live"})
@@ -63,6 +73,8 @@ class Endpoint:
         return _problem(HTTPStatus.NOT_FOUND, "there are /metrics, /health/live and /health/ready")
 
     def _missing(self) -> dict[str, str]:
+        if self.worker is None:
+            return {"servers": self.waiting_for() or "it is starting"}
         asking = health.missing(self.worker)
         try:
             return asyncio.run_coroutine_threadsafe(asking, self.loop).result(PATIENCE)

@@ -2,6 +2,9 @@
 
 An event whose key is forgotten is too late to be applied, so no repetition is ever counted. Periods rotate: the current and the one
 before are probed, older ones are dropped whole. The first applied wins.
+
+Two shards may meet over a key, and the key's uniqueness within a period sends one of them back. Their transactions may lie on the two
+sides of a period's turn: shortly before it keys are stored for the next period too, so that these meet as well.
 """
 
 from datetime import datetime, timedelta
@@ -17,6 +20,8 @@ from streamgauge_workers.queries import SQL
 
 #: Ahead of PostgreSQL's clock an event may be by five minutes; one hour covers that and the turn of a period.
 MARGIN = timedelta(hours=1)
+#: Before a period's turn; much longer than any transaction lasts.
+STRADDLE = timedelta(minutes=15)
 
 
 class EventKeys:
@@ -29,6 +34,10 @@ class EventKeys:
     def period(self, now: datetime) -> int:
         """The number of the period that `now` lies in."""
         return int(now.timestamp() // self.span.total_seconds())
+
+    def periods(self, now: datetime) -> list[int]:
+        """The periods that a key applied at `now` is stored for."""
+        return sorted({self.period(now), self.period(now + STRADDLE)})
 
     async def prepare(self, connection: Connection, now: datetime) -> None:
         """Create this and the next period's partitions, drop those before the previous one."""
@@ -68,6 +77,7 @@ class EventKeys:
         """Remember the keys of the applied rows. Raises FencedError when another shard was faster with one of them."""
         keys = [key for row, key in zip(table.key_rows.tolist(), table.keys, strict=True) if applied[row]]
         if keys:
-            stored = await connection.fetch(SQL["keys_store"], self.shard, self.period(now), keys)
-            if len(stored) != len(keys):
+            periods = self.periods(now)
+            stored = await connection.fetch(SQL["keys_store"], self.shard, periods, keys)
+            if len(stored) != len(keys) * len(periods):
                 raise FencedError("another shard applied one of these keys meanwhile")

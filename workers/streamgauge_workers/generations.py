@@ -3,6 +3,8 @@
 A shard's number in the tables is never used again, so what it counted stays. Within its generation it has another number, which names
 its stream. Producers go over to the new generation one after the other, as they are restarted; what they have sent to an older one is
 read until that is retired.
+
+Each generation has one stream more than shards: the overflow, numbered behind them, for what is above a tenant's quota.
 """
 
 from collections.abc import Sequence
@@ -25,7 +27,8 @@ class Shard:
     shard: int
     generation: int
     number: int  #: of the stream within its generation
-    shards: int  #: how many there are in its generation
+    shards: int  #: how many there are in its generation, the overflow apart
+    overflow: bool = False  #: whether it holds what was above tenants' quotas
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +36,7 @@ class Generation:
     """One layout of streams."""
 
     generation: int
-    shards: int
+    shards: int  #: without the overflow
     retired_at: datetime | None
 
 

@@ -1,5 +1,5 @@
 """What a shard's owner does between batches: trim its stream (rule P8), forget idle lanes (rule P10), tell its lag,
-clear its live view."""
+clear its live view and what old dead letters held."""
 
 import time
 from collections import deque
@@ -17,6 +17,7 @@ from streamgauge_workers.lag import Lag
 from streamgauge_workers.position import Position
 from streamgauge_workers.queries import SQL
 from streamgauge_workers.recent_actors import forget as forget_recent_actors
+from streamgauge_workers.refusals import expire
 
 EVERY = 5.0  # seconds
 FORGET_EVERY = 3_600.0  # seconds
@@ -45,6 +46,7 @@ class Housekeeping:
         #: Positions of the last seconds, oldest first, and when each was seen.
         self.seen: deque[tuple[float, Position]] = deque()
         self.most_bytes = settings.stream_max_bytes
+        self.letters_age = timedelta(days=settings.log_retention_days)
         self.idle = timedelta(days=settings.max_lateness_days) + IDLE_MARGIN
         self.due = self.clock() + EVERY
         self.forget_due = self.clock()
@@ -64,6 +66,7 @@ class Housekeeping:
         if now < self.forget_due:
             return False
         self.forget_due = now + FORGET_EVERY
+        await expire(connection, self.shard, self.letters_age)
         return await self.forget(connection, position)
 
     async def trim(self, connection: Connection, position: Position) -> int:

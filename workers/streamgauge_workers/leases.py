@@ -14,8 +14,13 @@ from streamgauge_workers.generations import Shard
 from streamgauge_workers.queries import SQL
 
 LONGEST_PAUSE = 1.0  # seconds
-#: By which PostgreSQL knows the sessions of workers.
+#: By which PostgreSQL knows the sessions of workers; behind it comes which one's.
 APPLICATION_NAME = "streamgauge worker"
+
+
+def session_name(worker_id: UUID) -> str:
+    """The name of a worker's sessions, by which others end them when it falls silent."""
+    return f"{APPLICATION_NAME} {worker_id}"
 
 
 def fair_share(shards: int, live: Sequence[UUID], worker: UUID) -> int:
@@ -27,8 +32,8 @@ def fair_share(shards: int, live: Sequence[UUID], worker: UUID) -> int:
 class Leases:
     """One worker's leases."""
 
-    def __init__(self, seconds: int) -> None:
-        self.worker_id: UUID = uuid4()
+    def __init__(self, seconds: int, worker_id: UUID | None = None) -> None:
+        self.worker_id = worker_id or uuid4()
         self.seconds = seconds
         self.held: set[int] = set()
 
@@ -52,13 +57,17 @@ class Leases:
         )
         if not rows:
             return {}
+        # In every turn: of a worker that is suspended, sessions that wait for each other come to hold rows one after the other.
+        await connection.execute(SQL["sessions_end"], APPLICATION_NAME, self.seconds)
         share = fair_share(len(rows), rows[0]["live"], self.worker_id)
         kept = [row["shard"] for row in rows if row["renewed"]][:share]
         free = [row["shard"] for row in rows if row["free"] and row["shard"] not in self.held]
         if wanted := free[: share - len(kept)]:
             kept += await self._take(connection, wanted)
         return {
-            row["shard"]: Shard(row["shard"], row["generation"], row["number"], row["shards"])
+            row["shard"]: Shard(
+                row["shard"], row["generation"], row["number"], row["shards"], row["overflow"]
+            )
             for row in rows
             if row["shard"] in kept
         }
@@ -66,9 +75,6 @@ class Leases:
     async def _take(self, connection: Connection, shards: Sequence[int]) -> list[int]:
         """Take what is still free of these."""
         taken = await connection.fetch(SQL["leases_take"], self.worker_id, self.seconds, shards)
-        if any(row["term"] > 1 for row in taken):
-            # Half a lease: whoever let one run out has said nothing for three quarters of it.
-            await connection.execute(SQL["sessions_end"], APPLICATION_NAME, self.seconds / 2)
         for _ in taken:
             await pass_through("lease.taken")
         return [row["shard"] for row in taken]

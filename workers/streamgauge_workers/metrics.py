@@ -10,6 +10,12 @@ RECEIVED = Counter(
 OUTCOMES = Counter(
     "streamgauge_events", "Events by what became of them.", ["outcome", "reason"], registry=REGISTRY
 )
+NOT_KEPT = Counter(
+    "streamgauge_refused_not_kept",
+    "Refused events that are only counted: enough of the kind wait as dead letters.",
+    ["reason"],
+    registry=REGISTRY,
+)
 REDELIVERED = Counter(
     "streamgauge_events_redelivered", "Events delivered again and dropped.", registry=REGISTRY
 )
@@ -44,6 +50,12 @@ LAG_SECONDS = Gauge(
 )
 LAG_ENTRIES = Gauge(
     "streamgauge_lag_entries", "Entries that are not applied yet.", ["shard"], registry=REGISTRY
+)
+RETIRED_ENTRIES = Gauge(
+    "streamgauge_retired_entries",
+    "Entries in the streams of generations that nobody reads any more.",
+    ["generation"],
+    registry=REGISTRY,
 )
 LOG_BYTES = Gauge("streamgauge_log_bytes", "Bytes of the event log in PostgreSQL.", registry=REGISTRY)
 LOG_OLDEST = Gauge("streamgauge_log_oldest_seconds", "Age of the event log's oldest day.", registry=REGISTRY)

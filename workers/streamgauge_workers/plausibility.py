@@ -16,7 +16,7 @@ from asyncpg import Record
 
 from streamgauge.database import Connection
 from streamgauge.errors import StreamgaugeError
-from streamgauge.outcomes import Outcome
+from streamgauge.outcomes import NOBODYS, Outcome
 from streamgauge_workers import metrics
 from streamgauge_workers.dead_letters import SQL
 
@@ -52,7 +52,8 @@ class Plausibility:
     """What became of one shard's last events.
 
     Those of trusted lanes - imports, replays - do not count: who brings them in sees what becomes of them. Nor do those of deleted
-    tenants, whose refusal is what somebody wanted.
+    tenants, whose refusal is what somebody wanted, nor those of tenants that are not there: one host with a wrong name must not stop
+    the others' events, and what it may fill is bounded (see refusals).
     """
 
     def __init__(self, shard: int, percent: int) -> None:
@@ -68,7 +69,7 @@ class Plausibility:
 
         Raises ImplausibleError when the last events would pass the limit with it.
         """
-        wanted = {each: count for each, count in outcomes.items() if each.reason != "tenant_deleted"}
+        wanted = {each: count for each, count in outcomes.items() if each.reason not in NOBODYS}
         refused: Counter[str] = Counter()
         for each, count in wanted.items():
             if count and each.name in ("rejected", "dead_lettered"):

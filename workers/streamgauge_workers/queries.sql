@@ -9,14 +9,17 @@ UPDATE shards SET token = gen_random_uuid(), position_ms = $3, position_seq = $4
 WHERE shard = $1 AND token = $2 RETURNING token, now() AS now
 
 -- generations: every layout of streams
-SELECT generation, count(*)::int AS shards, max(retired_at) AS retired_at FROM shards GROUP BY generation ORDER BY generation
+SELECT generation, (count(*) FILTER (WHERE NOT overflow))::int AS shards, max(retired_at) AS retired_at FROM shards GROUP BY generation ORDER BY generation
 
--- generation_shards: which shard reads which stream of a generation that is read
-SELECT shard FROM shards WHERE generation = $1 AND retired_at IS NULL ORDER BY number
+-- generation_shards: which shard reads which stream of a generation that is read, but the overflow's
+SELECT shard FROM shards WHERE generation = $1 AND retired_at IS NULL AND NOT overflow ORDER BY number
 
--- generation_begin: rows of a new generation's $2 shards
-INSERT INTO shards (shard, generation, number)
-SELECT coalesce((SELECT max(shard) + 1 FROM shards), 0) + number, $1, number FROM generate_series(0, $2::int - 1) AS number
+-- generations_retired: streams that nobody reads any more
+SELECT generation, number FROM shards WHERE retired_at IS NOT NULL ORDER BY generation, number
+
+-- generation_begin: rows of a new generation's $2 shards, and of its overflow
+INSERT INTO shards (shard, generation, number, overflow)
+SELECT coalesce((SELECT max(shard) + 1 FROM shards), 0) + number, $1, number, number = $2::int FROM generate_series(0, $2::int) AS number
 
 -- generation_retire: nobody reads it from now on
 UPDATE shards SET retired_at = now(), token = gen_random_uuid() WHERE generation = $1
@@ -25,7 +28,7 @@ UPDATE shards SET retired_at = now(), token = gen_random_uuid() WHERE generation
 UPDATE shards SET retired_at = NULL, token = gen_random_uuid() WHERE generation = $1
 
 -- generation_status: each of its shards, who reads it, and how long ago a lane was last heard of
-SELECT s.shard, s.number, s.position_ms, s.position_seq, s.run_id, s.birthmark, s.applied_at, w.host, w.pid,
+SELECT s.shard, s.number, s.overflow, s.position_ms, s.position_seq, s.run_id, s.birthmark, s.applied_at, w.host, w.pid,
        (SELECT now() - to_timestamp(max(touched) / 1000.0) FROM lanes WHERE lanes.shard = s.shard) AS silent
 FROM shards s LEFT JOIN leases l ON l.shard = s.shard AND l.expires_at > now() LEFT JOIN workers w USING (worker_id)
 WHERE s.generation = $1 ORDER BY s.number
@@ -123,9 +126,9 @@ SELECT relname FROM pg_class JOIN pg_inherits ON oid = inhrelid WHERE inhparent 
 -- keys_known: which of these event ids were applied in the periods still remembered
 SELECT event_id FROM event_keys WHERE event_id = ANY($1::bytea[]) AND period >= $2
 
--- keys_store: remember event ids; returns fewer rows when another shard applied one of them meanwhile
-INSERT INTO event_keys (period, shard, event_id) SELECT $2, $1, id FROM unnest($3::bytea[]) AS id ORDER BY id
-ON CONFLICT DO NOTHING RETURNING period
+-- keys_store: remember event ids in these periods; returns fewer rows when another shard applied one of them meanwhile
+INSERT INTO event_keys (period, shard, event_id) SELECT period, $1, id FROM unnest($3::bytea[]) AS id, unnest($2::int[]) AS period
+ORDER BY id, period ON CONFLICT DO NOTHING RETURNING period
 
 -- admissions_load: admitted dimension values of these tenants' days
 SELECT v.tenant_id, v.dimension, extract(epoch FROM v.day)::bigint AS day, v.rank, v.value FROM dimension_values v
@@ -242,7 +245,8 @@ WITH seen AS (
 ), renewed AS (
     UPDATE leases SET expires_at = now() + $4 * interval '1 second' WHERE worker_id = $1 AND shard = ANY($5::smallint[]) RETURNING shard
 )
-SELECT s.shard, s.generation, s.number, (SELECT count(*) FROM shards g WHERE g.generation = s.generation)::int AS shards,
+SELECT s.shard, s.generation, s.number, s.overflow,
+       (SELECT count(*) FROM shards g WHERE g.generation = s.generation AND NOT g.overflow)::int AS shards,
        EXISTS (SELECT FROM renewed r WHERE r.shard = s.shard) AS renewed, l.expires_at IS NULL OR l.expires_at < now() AS free,
        (SELECT array_agg(worker_id ORDER BY worker_id) FROM (
             SELECT worker_id FROM workers WHERE seen_at > now() - $4 * interval '1 second' UNION SELECT $1
@@ -261,9 +265,12 @@ SELECT shard, $1, now() + $2 * interval '1 second' FROM unnest($3::smallint[]) A
 ON CONFLICT (shard) DO UPDATE SET worker_id = excluded.worker_id, expires_at = excluded.expires_at, term = leases.term + 1
 WHERE leases.expires_at < now() RETURNING shard, term
 
--- sessions_end: end sessions of workers that are silent in the middle of a transaction: a host that is gone would go on holding its rows
-SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
-WHERE application_name = $1 AND state = 'idle in transaction' AND datname = current_database() AND state_change < now() - $2 * interval '1 second'
+-- sessions_end: end transactions of workers that were silent for a lease ($2 seconds): a process that is suspended, or a host that is gone,
+-- would go on holding its rows. All of one's at once: what waits now holds rows next. A worker without a row may just be starting or leaving.
+SELECT count(pg_terminate_backend(a.pid)) FROM pg_stat_activity a LEFT JOIN workers w ON a.application_name = $1 || ' ' || w.worker_id
+WHERE starts_with(a.application_name, $1) AND a.datname = current_database() AND a.usename = current_user AND a.xact_start IS NOT NULL
+  AND CASE WHEN w.worker_id IS NULL THEN CASE WHEN a.state = 'idle in transaction' THEN a.state_change END ELSE w.seen_at END
+      < now() - $2 * interval '1 second'
 
 -- lease_release: give a shard back
 DELETE FROM leases WHERE shard = $1 AND worker_id = $2
@@ -326,9 +333,11 @@ SELECT tenant_id, $6, $2, $3, $4, $5 FROM tenants WHERE tenant_id = $1
 -- revisions: how often each tenant's history was changed
 SELECT tenant_id, revision FROM tenants
 
--- dead_events: refused events by tenant and reason; rejected ones from $1 on, since when they are kept
+-- dead_events: refused events by tenant and reason; rejected ones from $1 on, since when they are kept; and those that are only counted
 SELECT coalesce(tenant_id, 0) AS tenant_id, reason, sum(events)::bigint AS events FROM dead_letters
 WHERE reason IN ('late', 'future') OR (reason NOT IN ('undecodable', 'range_conflict', 'poison') AND at >= $1) GROUP BY 1, 2
+UNION ALL
+SELECT tenant_id, reason, sum(events)::bigint FROM dead_letters_counted GROUP BY 1, 2
 
 -- rejected_kept_from: since when rejected events are kept among the dead letters
 SELECT coalesce((SELECT value FROM installation WHERE name = 'rejected_kept_from')::timestamptz, to_timestamp(0))

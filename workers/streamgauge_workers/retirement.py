@@ -31,6 +31,7 @@ class Status:
     entries: int  #: behind the position; all that the stream holds, when there are any
     seconds: float  #: since the oldest of them was added
     silent: timedelta | None  #: since one of its lanes was heard of; None: it has none
+    overflow: bool = False  #: whether it is its generation's overflow
 
     def objections(self, settings: Settings) -> list[str]:
         """What would be lost, or might still come, if nobody read it any more."""
@@ -108,4 +109,13 @@ async def _status(row: Record, stream: RedisStream) -> Status:
     backlog = await stream.backlog(row["number"], position)
     entries = 0 if backlog.oldest is None else backlog.retained
     holder = None if row["host"] is None else f"{row['host']}:{row['pid']}"
-    return Status(row["shard"], row["number"], position, holder, entries, backlog.seconds, row["silent"])
+    return Status(
+        row["shard"],
+        row["number"],
+        position,
+        holder,
+        entries,
+        backlog.seconds,
+        row["silent"],
+        row["overflow"],
+    )

@@ -26,9 +26,11 @@ from streamgauge_workers.acknowledgements import Acknowledgements
 from streamgauge_workers.applier import Applied, Applier
 from streamgauge_workers.housekeeping import Housekeeping
 from streamgauge_workers.lag import Lag
+from streamgauge_workers.pacing import Pacing
 from streamgauge_workers.plausibility import LOOK, ImplausibleError, Plausibility
 from streamgauge_workers.position import Position
 from streamgauge_workers.queries import SQL
+from streamgauge_workers.scarcity import Scarcity
 from streamgauge_workers.suspicion import Suspicion, transient
 from streamgauge_workers.tenants import Tenants
 
@@ -54,8 +56,12 @@ class ShardWorker:
         catalogue: Catalogue,
         settings: Settings,
         number: int | None = None,
+        pacing: Pacing | None = None,
+        overflow: bool = False,
+        scarcity: Scarcity | None = None,
     ) -> None:
-        """`number` is the stream's within its generation; in the first one it is the shard's own."""
+        """`number` is the stream's within its generation; in the first one it is the shard's own. `pacing` and `scarcity` are the
+        process's."""
         self.shard = shard
         self.number = shard if number is None else number
         self.stream = stream
@@ -64,6 +70,9 @@ class ShardWorker:
         self.catalogue = catalogue
         self.settings = settings
         self.limit = min(settings.batch_events, MOST_EVENTS)
+        self.pacing = pacing or Pacing()
+        self.overflow = overflow
+        self.scarcity = scarcity or Scarcity()
         self.stopping = asyncio.Event()
         self.events_per_entry = LIKELY_EVENTS
         self.lag = Lag(shard, stream, number)
@@ -100,7 +109,9 @@ class ShardWorker:
                 )
                 pause = min(max(pause * 2, 0.1), LONGEST_BACKOFF)
             if pause:
+                self.pacing.rest(self.shard)
                 await self._sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
+        self.pacing.rest(self.shard)
         self.lag.forget()
         self.plausibility.leave()
 
@@ -114,21 +125,33 @@ class ShardWorker:
         """From a fresh look at the shard's row to the first error, or to the stop."""
         reader = await self.stream.open_reader(self.number)
         try:
-            async with self.pool.acquire() as connection, self.pool.acquire() as aside:
-                await self.plausibility.consult(aside)
-                position = await Position.load(connection, self.shard)
-                self.lag.entries.rewound()  # somebody else may have moved it
-                applier = self._applier()
-                housekeeping = Housekeeping(self.shard, self.stream, self.settings, self.lag)
-                self.acknowledgements = Acknowledgements(self.shard, self.number, self.stream, self.settings)
-                armed = False
-                while not self.stopping.is_set():
-                    position, armed = await self._step(reader, connection, aside, applier, position, armed)
-                    await self.acknowledgements.run(aside)
-                    if await housekeeping.run(aside, position):
-                        position = await Position.load(connection, self.shard)
-                        applier = self._applier()
+            known, armed = None, False
+            applier = self._applier()
+            housekeeping = Housekeeping(self.shard, self.stream, self.settings, self.lag)
+            self.acknowledgements = Acknowledgements(self.shard, self.number, self.stream, self.settings)
+            while not self.stopping.is_set():
+                async with self.scarcity.pair(self.pool, self.shard, self.stopping) as pair:
+                    if pair is None:
+                        return
+                    (connection, aside), since = pair, self.scarcity.clock()
+                    await self.plausibility.consult(aside)
+                    position = await Position.load(connection, self.shard)
+                    if known is None or known.token != position.token:
+                        self.lag.entries.rewound()  # somebody else may have moved it
+                        applier, armed = self._applier(), False
                         self.acknowledgements.again()
+                    while not self.stopping.is_set() and not self.scarcity.is_over(since):
+                        position, armed = await self._step(
+                            reader, connection, aside, applier, position, armed
+                        )
+                        await self.acknowledgements.run(aside)
+                        if await housekeeping.run(aside, position):
+                            position = await Position.load(connection, self.shard)
+                            applier = self._applier()
+                            self.acknowledgements.again()
+                    known = position
+                self.pacing.rest(self.shard)
+                await self.scarcity.rest(self.stopping)
         finally:
             await reader.aclose()
 
@@ -145,15 +168,19 @@ class ShardWorker:
         armed: bool,
     ) -> tuple[Position, bool]:
         """One read and, if there was anything, one transaction. `armed`: an attempt on these caches has succeeded."""
-        count = min(max(int(self.limit / self.events_per_entry), 1), MOST_ENTRIES)
+        limit = await self._turn()
+        count = min(max(int(limit / self.events_per_entry), 1), MOST_ENTRIES)
         reading = await reader.read(position.entry_id, count, BLOCK_MS)
         if reading.history != position.history:
             return await self._change_history(connection, position, position.rewound(reading.history)), armed
         if not reading.entries:
             self.lag.caught_up()
+            self.pacing.rest(self.shard)
             return position, armed
         await pass_through("batch.read")
-        entries = self._cut(position, reading.entries)
+        entries = self._cut(position, reading.entries, limit)
+        if not self.overflow:
+            self.pacing.read(self.shard, len(entries) < len(reading.entries) or len(entries) == count)
         await applier.prepare(connection)
         counted = not armed or self.suspicion.careful
         poison = await self._attempt(aside, entries) if counted else None
@@ -171,13 +198,24 @@ class ShardWorker:
         if poison is not None or applied.events:
             self.suspicion.passed(entries[-1][0], poison is not None)
         self.acknowledgements.applied(applied.lanes)
-        self._succeeded(applied, time.monotonic() - started)
+        seconds = time.monotonic() - started
+        self._succeeded(applied, seconds)
+        if self.overflow:
+            self.pacing.worked(seconds)
         if applied.position.entry_id == entries[-1][0]:
             self.lag.entries.applied(len(entries))
         else:
             self.rescan_due = started + RESCAN_EVERY
             self.lag.entries.rewound()
         return applied.position, True
+
+    async def _turn(self) -> int:
+        """How many events the next transaction may take. The overflow waits here until it may take any."""
+        if not self.overflow:
+            return self.limit
+        if pause := self.pacing.pause():
+            await self._sleep(pause)
+        return self.pacing.most_events(self.limit)
 
     async def _change_history(self, connection: Connection, position: Position, target: Position) -> Position:
         """Rule P7: the stream is not the one the position belongs to. Read all of it that is retained."""
@@ -191,7 +229,7 @@ class ShardWorker:
         await pass_through("history.changed")
         return moved
 
-    def _cut(self, position: Position, entries: Sequence[Entry]) -> Sequence[Entry]:
+    def _cut(self, position: Position, entries: Sequence[Entry], limit: int) -> Sequence[Entry]:
         """As many entries as one transaction takes; one at a time while something among them is suspect."""
         sizes = [record.n if isinstance(record, Batch) else 0 for _, record in entries]
         self.events_per_entry = max(sum(sizes) / len(sizes), 1.0)
@@ -201,7 +239,7 @@ class ShardWorker:
         total = 0
         for place, size in enumerate(sizes):
             total += size
-            if total > self.limit and place:
+            if total > limit and place:
                 return entries[:place]
         return entries
 
@@ -223,5 +261,7 @@ class ShardWorker:
         metrics.REDELIVERED.inc(applied.redelivered)
         for outcome, count in applied.outcomes.items():
             metrics.OUTCOMES.labels(outcome.name, outcome.reason).inc(count)
+        for reason, count in applied.not_kept.items():
+            metrics.NOT_KEPT.labels(reason).inc(count)
         metrics.BATCH.observe(applied.events)
         metrics.TRANSACTION.observe(seconds)

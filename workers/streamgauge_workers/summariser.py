@@ -10,6 +10,7 @@ from streamgauge.summaries.rollups import OTHER, Catalogue
 from streamgauge.table import Ints, Table
 from streamgauge_workers.actors import ActorIds
 from streamgauge_workers.admissions import Admissions, Cell, Eviction
+from streamgauge_workers.breathing import breathing
 from streamgauge_workers.queries import SQL
 from streamgauge_workers.series import SeriesIds
 from streamgauge_workers.summary_rows import MOST_CACHED, RowKey, SummaryRows
@@ -61,7 +62,8 @@ class Summariser:
         ]
         await self.admissions.load(connection, touched_days(table, scopes))
         actors = await self.actors.resolve(connection, aside, table, scopes)
-        groups = list(fold(table, actors, scopes, self.catalogue, self.admissions.admit))
+        folding = fold(table, actors, scopes, self.catalogue, self.admissions.admit)
+        groups = [group async for group in breathing(folding)]
         await self._merge(connection, groups)
         kept = self.hoarding and len(self.rows.dirty) < MOST_CACHED
         return Added(0 if kept else await self.store(connection), actors)

@@ -16,6 +16,7 @@ from streamgauge.errors import ServerError
 from streamgauge.summaries.fold import Group
 from streamgauge.summaries.histogram import Histogram
 from streamgauge.summaries.measures import Measures
+from streamgauge_workers.breathing import breathing, parts
 from streamgauge_workers.queries import SQL
 
 Grain = Literal["h", "d"]
@@ -66,7 +67,7 @@ class SummaryRows:
             wanted[RowKey("h", series_id, group.hour)] = group.key.tenant_id
             wanted[RowKey("d", series_id, group.day)] = group.key.tenant_id
         await self._open(connection, wanted, new_series)
-        for series_id, group in groups:
+        async for series_id, group in breathing(groups):
             self.dirty[RowKey("h", series_id, group.hour)].merge(group.measures)
             self.dirty[RowKey("d", series_id, group.day)].merge(group.measures)
 
@@ -85,27 +86,30 @@ class SummaryRows:
     async def read(self, connection: Connection, keys: Sequence[RowKey]) -> None:
         """Fill rows that are open already with what the tables hold of them. Raises ServerError for a damaged row."""
         for grain, name in GRAINS.items():
-            chosen = [key for key in keys if key.grain == grain]
-            if not chosen:
-                continue
-            series, buckets = [key.series_id for key in chosen], [key.bucket for key in chosen]
-            for found in await connection.fetch(
-                self.queries["summary_load"].format(grain=name), self.shard, series, buckets
-            ):
-                row = self.rows[RowKey(grain, found["series_id"], found["bucket"])]
-                try:
-                    row.measures = stored_measures(found)
-                except ValueError as error:
-                    raise self._damaged(f"{name}_summary", found) from error
-            for found in await connection.fetch(
-                self.queries["members_load"], self.shard, grain.encode(), series, buckets
-            ):
-                row = self.rows[RowKey(grain, found["series_id"], found["bucket"])]
-                try:
-                    row.measures.members = union(found["parts"])
-                except (ValueError, IndexError) as error:
-                    raise self._damaged("summary_members", found) from error
-                row.parts = found["last"]
+            for chosen in parts([key for key in keys if key.grain == grain]):
+                await self._read(connection, grain, name, chosen)
+
+    async def _read(self, connection: Connection, grain: Grain, name: str, keys: Sequence[RowKey]) -> None:
+        series, buckets = [key.series_id for key in keys], [key.bucket for key in keys]
+        rows = await connection.fetch(
+            self.queries["summary_load"].format(grain=name), self.shard, series, buckets
+        )
+        async for found in breathing(rows):
+            row = self.rows[RowKey(grain, found["series_id"], found["bucket"])]
+            try:
+                row.measures = stored_measures(found)
+            except ValueError as error:
+                raise self._damaged(f"{name}_summary", found) from error
+        rows = await connection.fetch(
+            self.queries["members_load"], self.shard, grain.encode(), series, buckets
+        )
+        async for found in breathing(rows):
+            row = self.rows[RowKey(grain, found["series_id"], found["bucket"])]
+            try:
+                row.measures.members = union(found["parts"])
+            except (ValueError, IndexError) as error:
+                raise self._damaged("summary_members", found) from error
+            row.parts = found["last"]
 
     def _damaged(self, table: str, found: Record) -> ServerError:
         # The server's trouble and not the entries': these must wait for the repair and not become dead letters.
@@ -118,12 +122,10 @@ class SummaryRows:
         """Write the rows merged into since the last call; returns how many."""
         dirty, self.dirty = self.dirty, {}
         for grain, name in GRAINS.items():
-            rows = [(key, row) for key, row in dirty.items() if key.grain == grain]
-            if rows:
+            for rows in parts([(key, row) for key, row in dirty.items() if key.grain == grain]):
+                values = [_values(item) async for item in breathing(rows)]
                 await connection.execute(
-                    self.queries["summary_store"].format(grain=name),
-                    self.shard,
-                    *_columns(map(_values, rows)),
+                    self.queries["summary_store"].format(grain=name), self.shard, *_columns(values)
                 )
                 await self._store_members(connection, grain, rows)
         for key in list(self.rows)[: max(len(self.rows) - MOST_CACHED, 0)]:
@@ -131,10 +133,10 @@ class SummaryRows:
         return len(dirty)
 
     async def _store_members(
-        self, connection: Connection, grain: Grain, rows: list[tuple[RowKey, Row]]
+        self, connection: Connection, grain: Grain, rows: Sequence[tuple[RowKey, Row]]
     ) -> None:
-        parts, compacted = [], []
-        for key, row in rows:
+        fresh, compacted = [], []
+        async for key, row in breathing(rows):
             if not row.fresh:
                 continue
             members, row.fresh = row.fresh, BitMap()
@@ -142,14 +144,14 @@ class SummaryRows:
                 compacted.append((key.series_id, key.bucket))
                 members, row.parts = row.measures.members, 0
             row.parts += 1
-            parts.append((key.series_id, row.tenant_id, key.bucket, row.parts, members.serialize()))
+            fresh.append((key.series_id, row.tenant_id, key.bucket, row.parts, members.serialize()))
         if compacted:
             await connection.execute(
                 self.queries["members_remove"], self.shard, grain.encode(), *_columns(compacted)
             )
-        if parts:
+        if fresh:
             await connection.execute(
-                self.queries["members_store"], self.shard, grain.encode(), *_columns(parts)
+                self.queries["members_store"], self.shard, grain.encode(), *_columns(fresh)
             )
 
     async def remove(self, connection: Connection, keys: Sequence[RowKey]) -> None:

@@ -229,7 +229,7 @@ async def _compare_lanes(connection: Connection, expected: Recount, max_lateness
 async def _compare_dead_letters(
     connection: Connection, expected: Recount, leaving: frozenset[int]
 ) -> Compared:
-    """Every event that the log holds as refused is kept among the dead letters, but those of deleted tenants."""
+    """Every event that the log holds as refused is kept or counted among the dead letters, but those of deleted tenants."""
     since = await connection.fetchval(SQL["rejected_kept_from"])
     want: Counter[tuple[int, str]] = Counter()
     for (tenant_id, hour, outcome), count in expected.ledger.items():
@@ -237,7 +237,9 @@ async def _compare_dead_letters(
         if rejected or outcome.name == "dead_lettered":
             want[tenant_id, outcome.reason] += count
     rows = await connection.fetch(SQL["dead_events"], since)
-    have = Counter({(row["tenant_id"], row["reason"]): row["events"] for row in rows})
+    have: Counter[tuple[int, str]] = Counter()
+    for row in rows:
+        have[row["tenant_id"], row["reason"]] += row["events"]
     compared = Compared("dead_letters", sum(have.values()))
     for tenant_id, reason in sorted(want.keys() | have.keys()):
         if tenant_id not in leaving and want[tenant_id, reason] != have[tenant_id, reason]:

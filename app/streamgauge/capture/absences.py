@@ -13,6 +13,8 @@ class Absences:
     def __init__(self) -> None:
         self._delays: dict[int, float] = {}
         self._again: dict[int, float] = {}
+        #: How often a server was found to have been away, or to have failed for a moment: it may have lost what it had.
+        self.stumbles = 0
 
     def fail(self, shard: int) -> None:
         """Something for this shard was not taken."""
@@ -24,7 +26,13 @@ class Absences:
     def end(self, shard: int) -> bool:
         """Something for this shard was taken; whether it had been absent."""
         self._again.pop(shard, None)
-        return self._delays.pop(shard, None) is not None
+        was_absent = self._delays.pop(shard, None) is not None
+        self.stumbles += was_absent
+        return was_absent
+
+    def stumble(self) -> None:
+        """Something was not taken at once."""
+        self.stumbles += 1
 
     def holds(self, shard: int) -> bool:
         """Whether this shard is absent, as far as is known."""

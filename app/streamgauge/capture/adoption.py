@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 from streamgauge.capture.kept_segment import KeptSegment, LaneKey, key_of
 from streamgauge.capture.segment import Contents, Label, read
@@ -12,6 +13,9 @@ from streamgauge.capture.spool_folder import SpoolFolder
 from streamgauge.entry import Announcement, Batch
 from streamgauge.errors import NewerFrameError
 from streamgauge.failpoints import reach
+
+#: Each of them takes a file descriptor, of which the host may not have many.
+MOST_HELD: Final = 16
 
 Meet = Callable[[str, str], None]
 
@@ -24,6 +28,10 @@ class HeldSpool:
     #: How far its lanes got, to be said once nothing of them is left; of an adopted spool only.
     farewells: dict[LaneKey, Announcement] = field(default_factory=dict)
     adopted: bool = False
+    #: Files of an adopted spool that were not looked into yet.
+    unread: list[Path] = field(default_factory=list)
+    #: Whether what it was written for is known.
+    labelled: bool = False
     #: What is acknowledged has been asked for since it was opened.
     asked: bool = False
     #: When that was; monotonic seconds.
@@ -31,7 +39,7 @@ class HeldSpool:
 
     def may_send(self) -> bool:
         """Whether sending makes sense: a dead process's durable batches may all be acknowledged long since."""
-        return self.asked or not (self.adopted and self.spool.label.durable)
+        return not self.unread and (self.asked or not (self.adopted and self.spool.label.durable))
 
     def closings(self) -> list[tuple[LaneKey, Announcement]]:
         """The last words of the lanes of which nothing is left."""
@@ -40,36 +48,48 @@ class HeldSpool:
 
 
 def abandoned(root: Path, label: Label, known: set[Path], meet: Meet) -> Iterator[HeldSpool]:
-    """Adopt what can be adopted; `known` folders are passed by, and learns of those that are not for us.
+    """Lock what can be adopted, the oldest first, to be read with `read_on`; `known` folders are passed by.
 
-    `label` tells the prefix that they must have been written for, and is taken for that of a spool which lost its own.
+    `label` is taken for that of a spool which lost its own.
+    """
+    for folder in SpoolFolder.abandoned(root, known, meet):
+        held = HeldSpool(Spool(root, label, 0, meet), adopted=True)
+        held.spool.folder = folder
+        try:
+            held.unread = folder.segments()
+        except OSError as error:
+            _decline(held, known)
+            meet("spool_not_adopted", f"{folder.path}: {error.strerror}")
+        else:
+            yield held
+
+
+def read_on(held: HeldSpool, prefix: str, known: set[Path], meet: Meet) -> bool:
+    """Look into the next file of an adopted spool, one at a time: there may be very many. False when it is not for us, but left alone.
+
+    `prefix`: of the streams that it must have been written for. `known` learns of what is not for us.
     """
     try:
-        for folder in SpoolFolder.abandoned(root, known):
-            held = _adopted(folder, label, known, meet)
-            if held is not None:
-                yield held
-    except OSError as error:
-        meet("spool_failed", f"the spools in {root} cannot be adopted: {error.strerror or error}")
-
-
-def _adopted(folder: SpoolFolder, label: Label, known: set[Path], meet: Meet) -> HeldSpool | None:
-    held = HeldSpool(Spool(folder.path.parent, label, 0, meet), adopted=True)
-    try:
-        labels = [found for path in folder.segments() if (found := _load(held, path, meet)) is not None]
-        reach("spool.adopted")
+        label = _load(held, held.unread[0], meet)
     except (OSError, NewerFrameError) as error:
-        known.add(folder.path)
-        folder.disown()
-        meet("spool_not_adopted", f"{folder.path}: {error}")
-        return None
-    if labels and labels[0].prefix != label.prefix:
-        known.add(folder.path)
-        folder.disown()
-        return None
-    held.spool.label = labels[0] if labels else label
-    held.spool.folder = folder
-    return held
+        meet("spool_not_adopted", f"{held.unread[0]}: {error}")
+        _decline(held, known)
+        return False
+    if label is not None and not held.labelled:
+        if label.prefix != prefix:
+            _decline(held, known)
+            return False
+        held.spool.label, held.labelled = label, True
+    del held.unread[0]
+    if not held.unread:
+        reach("spool.adopted")
+    return True
+
+
+def _decline(held: HeldSpool, known: set[Path]) -> None:
+    if held.spool.folder is not None:
+        known.add(held.spool.folder.path)
+        held.spool.disown()
 
 
 def _load(held: HeldSpool, path: Path, meet: Meet) -> Label | None:

@@ -15,6 +15,7 @@ from streamgauge.capture.host_keys import MOST_TENANTS, HostKeys
 from streamgauge.capture.outbox import Outbox
 from streamgauge.capture.pending import DropReason, Pending, Ticket
 from streamgauge.capture.pseudonymiser import Pseudonymiser
+from streamgauge.capture.quota import Quota
 from streamgauge.capture.receipts import DurableBuffer
 from streamgauge.capture.replay import Replay
 from streamgauge.capture.segment import Label
@@ -103,8 +104,9 @@ class Delivery:
                 settings.spool_dir, label, settings.spool_bytes, self.troubles.meet, self._undisturbed
             )
         outbox = Outbox(
-            self._buffer, self._destination, pseudonymiser, self.troubles, settings.shards, absences, spool
-        )
+            self._buffer, self._destination, pseudonymiser, self.troubles, settings.shards, absences, spool,
+            Quota(settings.tenant_events_per_second),
+        )  # fmt: skip
         if spool is not None:
             replay = Replay(
                 spool,

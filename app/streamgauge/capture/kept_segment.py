@@ -14,12 +14,21 @@ RESEND_SECONDS: Final = 30.0
 LONGEST_RESEND: Final = 3_600.0
 
 
+#: Generation and shard.
+Stream = tuple[int, int]
+
+
 class LaneKey(NamedTuple):
     """A lane, and the stream its entries go to."""
 
     generation: int
     shard: int
     lane: bytes
+
+    @property
+    def stream(self) -> Stream:
+        """Where its entries go."""
+        return self.generation, self.shard
 
 
 def key_of(shard: int, record: Record) -> LaneKey:
@@ -35,6 +44,8 @@ class KeptSegment:
     written_at: int  #: Unix milliseconds of its first entry
     bytes: int = 0
     batches: int = 0
+    #: Whether its own process has left last words in it, for whoever adopts it.
+    has_farewells: bool = False
     kept: dict[LaneKey, Ranges] = field(default_factory=dict)
     unsent: dict[LaneKey, Ranges] = field(default_factory=dict)
     #: When what is kept is sent again; monotonic seconds. None: it has not been sent, or never need be.
@@ -43,13 +54,17 @@ class KeptSegment:
     #: Not read before, since reading it failed; monotonic seconds.
     readable_at: float = 0.0
 
-    def add(self, stowed: Stowed) -> None:
-        """It holds this batch, which was not sent."""
+    def add(self, stowed: Stowed, live: bool = False) -> None:
+        """It holds this batch, which has to be sent from here unless it is just being sent `live`."""
         assert isinstance(stowed.record, Batch)  # noqa: S101 - announcements have no numbers to keep
         key, batch = key_of(stowed.shard, stowed.record), stowed.record
-        for ranges in (self.kept, self.unsent):
+        for ranges in (self.kept,) if live else (self.kept, self.unsent):
             ranges.setdefault(key, Ranges()).add(batch.first, batch.end)
         self.batches += 1
+
+    def owe(self, key: LaneKey, batch: Batch) -> None:
+        """This batch of its has to be sent from here after all."""
+        self.unsent.setdefault(key, Ranges()).add(batch.first, batch.end)
 
     def has(self, key: LaneKey, batch: Batch) -> bool:
         """Whether it keeps this batch."""

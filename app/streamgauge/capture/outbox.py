@@ -16,6 +16,7 @@ from streamgauge.capture.kept_segment import LaneKey
 from streamgauge.capture.pending import DropReason, Pending
 from streamgauge.capture.pseudonymiser import Pseudonymiser
 from streamgauge.capture.publisher import FIRST_DELAY, LONGEST_DELAY, Lane, Publisher
+from streamgauge.capture.quota import Quota
 from streamgauge.capture.receipts import DurableBuffer, Receipt, resolve
 from streamgauge.capture.spool import Spool
 from streamgauge.capture.troubles import Troubles
@@ -24,7 +25,7 @@ from streamgauge.errors import ServerError
 from streamgauge.event import Event
 from streamgauge.failpoints import reach
 from streamgauge.frame import freeze
-from streamgauge.sharding import shard_of
+from streamgauge.sharding import overflow_of, shard_of
 
 PRODUCER_BYTES: Final = 16
 #: A lane idle for longer gives way to a new one, long before a worker forgets it.
@@ -36,6 +37,8 @@ MOST_CONNECTIONS: Final = 8
 TAKEN_SECONDS: Final = 1.0
 #: How often it is looked meanwhile whether the buffer fills up, in seconds.
 LOOK_SECONDS: Final = 0.02
+#: Most events of a batch above a tenant's quota: a worker takes whole batches, and whoever waits for it must not wait long.
+OVERFLOW_EVENTS: Final = 1_000
 
 
 #: An event, what it counts in the buffer, and its ticket if it has one of its own.
@@ -65,8 +68,9 @@ class Outbox:
         shards: int,
         absences: Absences,
         spool: Spool | None,
+        quota: Quota,
     ) -> None:
-        """Without a `spool` everything waits in memory."""
+        """Without a `spool` everything waits in memory. What is above `quota` goes into the overflow."""
         self._buffer = buffer
         self._absences = absences
         self._spool = spool
@@ -75,6 +79,7 @@ class Outbox:
         self._pseudonymiser = pseudonymiser
         self._troubles = troubles
         self._shards = shards
+        self._quota = quota
         self._publisher = Publisher(destination, _now_ms, attempts=1)
         self._producer = secrets.token_bytes(PRODUCER_BYTES)
         self._parcels: list[Parcel] = []
@@ -121,7 +126,7 @@ class Outbox:
     def keep(self) -> None:
         """Put durable batches on disk, before they are sent; or tell their tickets why not: those are sent from memory."""
         if self._is_durable:
-            self._write([each for each in self._parcels if not each.written])
+            self._write([each for each in self._parcels if not each.written], live=True)
 
     def forget(self) -> None:
         """See `Pseudonymiser.forget`."""
@@ -180,6 +185,12 @@ class Outbox:
         if lane is not None:
             self._buffer.settle_spooled(lane.unspool(batch.first, batch.end))
 
+    def acknowledged(self, key: LaneKey, prefix: int) -> None:
+        """See `Account.acknowledged`."""
+        lane = self._publisher.find_lane(key.lane)
+        if lane is not None:
+            self._buffer.settle_spooled(lane.unspool(0, prefix))
+
     def lost(self, key: LaneKey, first: int, end: int) -> None:
         """See `Account.lost`."""
         lane = self._publisher.find_lane(key.lane)
@@ -226,6 +237,7 @@ class Outbox:
                     await self._publisher.send(parcel.lane.shard, parcel.batch)
                 break
             except ServerError as error:
+                self._absences.stumble()
                 self._troubles.meet("redis_failed", str(error))
             except Exception:  # noqa: BLE001 - the batch is kept whatever it was
                 self._troubles.meet("sender_failed")
@@ -246,12 +258,12 @@ class Outbox:
             return self._buffer.take_receipts(events)
         return [None] * events
 
-    def _write(self, parcels: Sequence[Parcel]) -> None:
-        """Write parcels into the spool, as far as it takes them; durable ones are on disk then."""
+    def _write(self, parcels: Sequence[Parcel], live: bool = False) -> None:
+        """Write parcels into the spool, as far as it takes them; durable ones are on disk then. `live`: see `Spool.write`."""
         spool = self._spool
         if spool is None or not parcels:
             return
-        taken = spool.write([(each.lane.shard, each.batch) for each in parcels])
+        taken = spool.write([(each.lane.shard, each.batch) for each in parcels], live)
         if self._is_durable and taken and not spool.sync():
             taken = 0
         refusal = spool.refusal
@@ -263,24 +275,39 @@ class Outbox:
     def _put_away(self, parcels: list[Parcel]) -> None:
         self._write([each for each in parcels if not each.written])
         for parcel in parcels:
-            if parcel.written:
-                parcel.lane.spool(parcel.batch)
+            if parcel.written and self._spool is not None:
                 self._parcels.remove(parcel)
-                self._buffer.spool(parcel.batch.n, parcel.size)
+                if self._spool.owe(parcel.lane.shard, parcel.batch):
+                    parcel.lane.spool(parcel.batch)
+                    self._buffer.spool(parcel.batch.n, parcel.size)
+                else:  # its reply was lost, and PostgreSQL has it by now
+                    parcel.lane.settle(parcel.batch)
+                    self._buffer.settle(parcel.batch.n, parcel.size)
 
     def _packed(self, made: Sequence[Made]) -> Iterator[Parcel]:
-        shards: dict[int, list[Made]] = {}
-        for each in made:
-            event = each[0]
-            shard = shard_of(event.actor, event.session, event.key, self._producer, self._shards)
-            shards.setdefault(shard, []).append(each)
-        for shard, group in shards.items():
+        for shard, group in self._placed(made):
             lane = self._publisher.lane(shard)
             for payload, part in self._frames(group):
                 receipts = [receipt for _, _, receipt in part if receipt is not None]
                 yield Parcel(
                     lane, lane.freeze(payload, len(part)), sum(size for _, size, _ in part), receipts
                 )
+
+    def _placed(self, made: Sequence[Made]) -> Iterator[tuple[int, list[Made]]]:
+        """Each event in its shard, or, when it is above its tenant's quota, in the overflow; decided once, as its number is."""
+        shards: dict[int, list[Made]] = {}
+        shares, overflow = self._quota.shares(event.tenant for event, _, _ in made), overflow_of(self._shards)
+        for each in made:
+            event = each[0]
+            if shares.take(event.tenant):
+                shard = shard_of(event.actor, event.session, event.key, self._producer, self._shards)
+            else:
+                shard = overflow
+            shards.setdefault(shard, []).append(each)
+        above = shards.pop(overflow, [])
+        yield from shards.items()
+        for first in range(0, len(above), OVERFLOW_EVENTS):
+            yield overflow, above[first : first + OVERFLOW_EVENTS]
 
     def _frames(self, group: list[Made]) -> Iterator[tuple[bytes, list[Made]]]:
         """Frames of all events that can be frozen; a frame that cannot be made is tried in halves."""

@@ -18,6 +18,8 @@ ATTEMPTS = 6
 #: Longest wait before the first repetition, in seconds; it doubles with every one, up to the ceiling.
 FIRST_DELAY = 0.05
 LONGEST_DELAY = 2.0
+#: An announcement is said again after so many milliseconds, even if there is nothing new: Redis may have lost it.
+REPEAT_MS = 60_000
 
 
 class Appendable(Protocol):
@@ -46,6 +48,8 @@ class Lane:
         self.used = born
         #: The announcement that is known to be in the stream.
         self.said: Announcement | None = None
+        #: When that was, Unix milliseconds.
+        self.said_at = born
         #: Numbers that lie in a spool, and were never sent. As ranges: there may be very many batches.
         self.spooled = Ranges()
         #: First numbers of other batches that may still be sent.
@@ -171,14 +175,23 @@ class Publisher:
     async def announce(
         self, closed: bool = False, absent: Callable[[int], bool] = lambda shard: False
     ) -> None:
-        """Announce every lane that has something new to say: every 5 seconds, and with `closed` at shutdown.
+        """Announce every lane that has something to say: every 5 seconds, and with `closed` at shutdown.
 
-        Those of `absent` shards are left out. Closed lanes are followed by new ones. Raises ServerError when a lane could not be announced; the next call says as much.
+        Those of `absent` shards are left out. Closed lanes are followed by new ones. Raises ServerError when a lane could not be
+        announced, or ended, behind all others; the next call says as much.
         """
         self._drop_inherited()
+        failure: ServerError | None = None
         for lane in list(self._lanes.values()):
             if not absent(lane.shard):
-                await self._announce(lane, closed)
+                try:
+                    await self._announce(lane, closed)
+                except ServerError as error:
+                    failure = error
+            elif closed and (lane.next or lane.drops):
+                failure = ServerError("a lane cannot end while its server is away")
+        if failure is not None:
+            raise failure
 
     async def renew(self, idle_ms: int) -> None:
         """Close the lanes that were idle for longer than this, in milliseconds: a worker forgets an idle lane one day (P10).
@@ -192,9 +205,11 @@ class Publisher:
 
     async def _announce(self, lane: Lane, closed: bool) -> None:
         said = lane.announcement(closed)
+        if abs(self._clock() - lane.said_at) >= REPEAT_MS:  # clocks step back, too
+            lane.said = None
         if (lane.next or lane.drops) and said != lane.said:
             await self.send(lane.shard, said)
-            lane.said = said
+            lane.said, lane.said_at = said, self._clock()
         if said.closed and self._lanes.get(lane.shard) is lane:
             del self._lanes[lane.shard]
 

@@ -1,5 +1,6 @@
 """The file of a spool that is being written."""
 
+import contextlib
 import os
 import time
 
@@ -57,6 +58,8 @@ class SegmentWriter:
 
     def close(self) -> None:
         """Twice is fine; in a forked child too, whose parent goes on writing."""
-        if self._file is not None:
-            os.close(self._file)
-            self._file = None
+        # Forgotten first: even where closing it fails, its number is free, and the host's next file or socket may have it.
+        file, self._file = self._file, None
+        if file is not None:
+            with contextlib.suppress(OSError):
+                os.close(file)

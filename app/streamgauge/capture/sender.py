@@ -2,10 +2,6 @@
 
 import asyncio
 import concurrent.futures.thread  # noqa: F401 - what sends at the very end of a process needs it, when it can no longer be loaded
-import os
-import selectors
-import socket
-import sys
 import threading
 import time
 from concurrent.futures import Future
@@ -14,8 +10,10 @@ from typing import Any, Final
 from streamgauge.capture.bell import Bell
 from streamgauge.capture.buffer import ENOUGH, Buffer
 from streamgauge.capture.destination import Destination
+from streamgauge.capture.ending import Ending
 from streamgauge.capture.forks import Undisturbed
 from streamgauge.capture.outbox import TAKEN_SECONDS, Outbox, pause
+from streamgauge.capture.own_loop import OwnLoop
 from streamgauge.capture.replay import Replay
 from streamgauge.capture.troubles import Troubles
 from streamgauge.errors import ServerError
@@ -59,9 +57,10 @@ class Sender:
         self._flush_seconds = flush_seconds
         self._replay = replay
         self._durable = durable
+        self._ending = Ending(buffer, destination, outbox, replay, troubles, self._fill)
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._selector: selectors.BaseSelector | None = None
+        self._own_loop: OwnLoop | None = None
         self._closing = asyncio.Event()
         self._deadline: float | None = None
         self._last_words = 0.0
@@ -123,18 +122,12 @@ class Sender:
     def disown(self) -> None:
         """In a forked child: see to it that nothing done to these objects is felt by the parent, whose they are.
 
-        The kernel shares an epoll instance between the two. Were a connection of the parent's collected here, it would be
-        unregistered there too, and the parent would never hear from Redis again. Its spool stays the parent's.
+        Its spool stays the parent's.
         """
         if self._replay is not None:
             self._replay.disown()
-        if sys.platform == "linux" and isinstance(self._selector, selectors.EpollSelector):
-            try:
-                nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-                os.dup2(nothing, self._selector.fileno(), inheritable=False)
-                os.close(nothing)
-            except (OSError, ValueError):  # closed already
-                return
+        if self._own_loop is not None:
+            self._own_loop.disown()
 
     def _run(self) -> None:
         ended = False
@@ -187,8 +180,9 @@ class Sender:
                 await self._until_closing(self._send_live())
             if self._is_replay_due:
                 assert self._replay is not None  # noqa: S101 - it is due
-                await self._until_closing(self._beside(self._replay.step()))
-            if self._deadline is None and self._leaving:
+                await self._until_closing(self._beside(self._replay.step()), patient=False)
+            # What is under way has numbers that are not settled: its lane cannot end.
+            if self._deadline is None and self._leaving and self._outbox.is_empty:
                 await self._sign_off()
             await self._tick()
             if self._outbox.is_empty and self._buffer.untaken < ENOUGH and not self._is_replay_due:
@@ -282,8 +276,11 @@ class Sender:
             return False
         return True
 
-    async def _until_closing(self, work: Any) -> Any:
-        """Do something until it is done or, from when closing begins, until there is no more time for it; what came of it."""
+    async def _until_closing(self, work: Any, patient: bool = True) -> Any:
+        """Do something until it is done or, from when closing begins, until there is no more time for it; what came of it.
+
+        What is in files can wait: without `patient` there is no time for it then, until what is not has been sent.
+        """
         doing, closing = asyncio.ensure_future(work), asyncio.ensure_future(self._closing.wait())
         both = {doing, closing}
         try:
@@ -292,7 +289,7 @@ class Sender:
                 await asyncio.wait(both, timeout=ANNOUNCE_SECONDS, return_when=asyncio.FIRST_COMPLETED)
             )[0]:
                 self._forget()
-            if not doing.done() and self._deadline is not None:
+            if patient and not doing.done() and self._deadline is not None:
                 await asyncio.wait({doing}, timeout=max(self._last_words - time.monotonic(), 0.0))
         finally:
             closing.cancel()
@@ -303,66 +300,17 @@ class Sender:
 
     async def _finish(self, deadline: float) -> None:
         self._closing.set()
-        known = self._destination.is_known()
-        if not known and not self._durable:
-            self._buffer.give_up_queue("not_configured")
-        try:
-            async with asyncio.timeout_at(_loop_time(self._last_words)):
-                while known and self._has_events:
-                    self._fill()
-                    await self._deliver_last()
-                while known and self._replay is not None and self._replay.can_send():
-                    await self._replay.step()
-        except TimeoutError:
-            pass
-        self._spool_rest()
-        self._outbox.give_up()
-        self._buffer.give_up_queue("undelivered")
-        try:
-            async with asyncio.timeout_at(_loop_time(deadline)):
-                if known:
-                    _answer(list(self._leaving), await self._announce(closed=True))
-        except TimeoutError:
-            self._troubles.meet("redis_failed", "the last announcement was not taken in time")
-        if self._replay is not None:
-            if known:
-                self._outbox.write_farewells()
-            self._replay.close()
-        await self._destination.aclose()
+        await self._ending.run(self._closing, self._last_words, deadline, self._say_goodbye)
 
-    async def _deliver_last(self) -> None:
-        if self._replay is None:
-            await self._outbox.deliver(self._closing)
-        else:
-            left = max(self._last_words - time.monotonic(), 0.0)
-            await self._outbox.deliver_or_spool(self._closing, min(TAKEN_SECONDS, left / 2))
-
-    def _spool_rest(self) -> None:
-        """Put all that is still here into the spool, as far as that takes it."""
-        if self._replay is None:
-            return
-        self._outbox.spool_all()
-        while self._buffer.untaken and self._outbox.is_empty:
-            self._fill()
-            self._outbox.spool_all()
+    async def _say_goodbye(self) -> None:
+        _answer(list(self._leaving), await self._announce(closed=True))
 
     def _make_loop(self) -> asyncio.AbstractEventLoop:
-        self._selector = selectors.DefaultSelector()
-        return _OwnLoop(self._selector)
-
-
-class _OwnLoop(asyncio.SelectorEventLoop):
-    """A loop that needs no further threads: asyncio asks for addresses in some, which a process that ends no longer starts."""
-
-    async def getaddrinfo(self, host: Any, port: Any, **options: Any) -> Any:
-        return socket.getaddrinfo(host, port, **options)
+        self._own_loop = OwnLoop()
+        return self._own_loop
 
 
 def _answer(waiting: "list[Future[bool]]", done: bool) -> None:
     for each in waiting:
         if not each.done():
             each.set_result(done)
-
-
-def _loop_time(monotonic: float) -> float:
-    return asyncio.get_running_loop().time() + monotonic - time.monotonic()

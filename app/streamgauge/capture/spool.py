@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Final
 
 from streamgauge.capture.forks import Undisturbed
-from streamgauge.capture.kept_segment import KeptSegment, LaneKey, key_of
+from streamgauge.capture.kept_segment import KeptSegment, LaneKey, Stream, key_of
 from streamgauge.capture.pending import DropReason
 from streamgauge.capture.segment import Contents, Label, Stowed, read
 from streamgauge.capture.segment_writer import SegmentWriter
 from streamgauge.capture.spool_folder import SpoolFolder
 from streamgauge.entry import Batch, Record
+from streamgauge.errors import NewerFrameError
 from streamgauge.failpoints import reach
 
 SEGMENT_BYTES: Final = 4 * 1024 * 1024
@@ -76,15 +77,18 @@ class Spool:
         """The status of having none."""
         return {"bytes": 0, "batches": 0, "oldest_seconds": 0.0}
 
-    def write(self, entries: Sequence[tuple[int, Record]]) -> int:
-        """Write entries with their shards; how many of them, from the first on, it keeps now. `refusal` tells why not all."""
+    def write(self, entries: Sequence[tuple[int, Record]], live: bool = False) -> int:
+        """Write entries with their shards; how many of them, from the first on, it keeps now. `refusal` tells why not all.
+
+        Those that are `live` are sent by the caller, who says `sent` or `owe` of each.
+        """
         if time.monotonic() < self._retry_at:
             return 0
         self.refusal = None
         taken, now = 0, time.time_ns() // 1_000_000
         try:
             for shard, record in entries:
-                if not self._put(Stowed(shard, now, record)):
+                if not self._put(Stowed(shard, now, record), live):
                     self.refusal = "spool_full"
                     break
                 taken += 1
@@ -110,11 +114,20 @@ class Spool:
         self._unsynced.clear()
         return self.refusal != "spool_failed"
 
+    def owe(self, shard: int, batch: Batch) -> bool:
+        """A live batch has to be sent from here; False when it is not kept any more: PostgreSQL has it."""
+        key, kept = key_of(shard, batch), False
+        for segment in self.segments:
+            if segment.has(key, batch):
+                segment.owe(key, batch)
+                kept = True
+        return kept
+
     def sent(self, shard: int, batch: Batch) -> None:
         """A batch of its is in the stream."""
         key, now = key_of(shard, batch), time.monotonic()
         for segment in self.segments:
-            if segment.wants(key, batch):
+            if segment.has(key, batch):
                 segment.sent(key, batch, now)
                 if not self.label.durable:
                     segment.release(key, batch.first, batch.end)
@@ -128,15 +141,15 @@ class Spool:
         """Lanes of which it keeps something."""
         return {key for segment in self.segments for key in segment.kept}
 
-    def unsent_shards(self) -> set[int]:
-        """Shards for which something has to be sent."""
-        return {key.shard for segment in self.segments for key in segment.unsent}
+    def unsent_streams(self) -> set[Stream]:
+        """Streams for which something has to be sent."""
+        return {key.stream for segment in self.segments for key in segment.unsent}
 
-    def owed(self, shards: Collection[int]) -> tuple[list[Stowed], list[Numbers]]:
-        """What the oldest segment that owes these shards something has for them; and numbers it lost, which nobody can send any more."""
+    def owed(self, streams: Collection[Stream]) -> tuple[list[Stowed], list[Numbers]]:
+        """What the oldest segment that owes these streams something has for them; and numbers it lost, which nobody can send any more."""
         now = time.monotonic()
-        for segment in self.segments:
-            owing = [key for key in segment.unsent if key.shard in shards]
+        for segment in self.segments if streams else ():
+            owing = [key for key in segment.unsent if key.stream in streams]
             if not owing or now < segment.readable_at or (contents := self._contents(segment)) is None:
                 continue
             lost = list(_missing(segment, contents, owing))
@@ -144,12 +157,12 @@ class Spool:
                 segment.release(key, first, end)
             if lost:
                 self._meet("spool_damaged", f"numbers of {len(lost)} batches are no longer in {segment.path}")
-            return [each for each in contents.stowed if _is_wanted(segment, each, shards)], lost
+            return [each for each in contents.stowed if _is_wanted(segment, each, streams)], lost
         return [], []
 
     def finished(self) -> list[KeptSegment]:
         """Segments that need not be kept any more."""
-        return [segment for segment in self.segments if not segment.kept]
+        return [segment for segment in self.segments if not segment.kept and not segment.has_farewells]
 
     def remove(self, segment: KeptSegment) -> None:
         """Delete a segment's file."""
@@ -178,7 +191,7 @@ class Spool:
         if self.folder is not None:
             self.folder.disown()
 
-    def _put(self, stowed: Stowed) -> bool:
+    def _put(self, stowed: Stowed, live: bool) -> bool:
         if self.bytes + BEGINNING > self._most_bytes:
             return False
         writer = self._ready()
@@ -188,9 +201,11 @@ class Spool:
         writer.add(framed)
         self.bytes += len(framed)
         if isinstance(stowed.record, Batch):
-            writer.segment.add(stowed)
+            writer.segment.add(stowed, live)
             if self.label.durable:
                 self._unsynced.append((stowed.shard, stowed.record))
+        else:
+            writer.segment.has_farewells = True
         return True
 
     def _ready(self) -> SegmentWriter:
@@ -230,6 +245,9 @@ class Spool:
             if isinstance(record, Batch):
                 for segment in self.segments:
                     segment.release(key_of(shard, record), record.first, record.end)
+        # What is left of a failure takes no room: neither on the disk, which may be full, nor of what the spool may use.
+        for segment in self.finished():
+            self.remove(segment)
 
     def _fail(self, error: OSError) -> None:
         self.refusal = "spool_failed"
@@ -242,7 +260,7 @@ class Spool:
     def _contents(self, segment: KeptSegment) -> Contents | None:
         try:
             return read(segment.path.read_bytes())
-        except FileNotFoundError:
+        except (FileNotFoundError, NewerFrameError):  # removed; or damaged, since its version was ours before
             return Contents()
         except OSError as error:
             segment.readable_at = time.monotonic() + RETRY_SECONDS
@@ -250,13 +268,9 @@ class Spool:
             return None
 
 
-def _is_wanted(segment: KeptSegment, stowed: Stowed, shards: Collection[int]) -> bool:
-    record = stowed.record
-    return (
-        isinstance(record, Batch)
-        and stowed.shard in shards
-        and segment.wants(key_of(stowed.shard, record), record)
-    )
+def _is_wanted(segment: KeptSegment, stowed: Stowed, streams: Collection[Stream]) -> bool:
+    key, record = key_of(stowed.shard, stowed.record), stowed.record
+    return isinstance(record, Batch) and key.stream in streams and segment.wants(key, record)
 
 
 def _missing(segment: KeptSegment, contents: Contents, keys: Collection[LaneKey]) -> Iterator[Numbers]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from streamgauge.access import Caller
 from streamgauge.capture.host_keys import HostKeys
 from streamgauge.capture.publisher import Publisher
+from streamgauge.capture.quota import Quota
 from streamgauge.entry import Batch
 from streamgauge.errors import ServerError
 from streamgauge.event import Event
@@ -18,7 +19,7 @@ from streamgauge.frame import freeze
 from streamgauge.ingest.items import Item
 from streamgauge.redis_stream import RedisStream
 from streamgauge.settings import Settings
-from streamgauge.sharding import shard_of
+from streamgauge.sharding import overflow_of, shard_of
 
 PATIENCE = 1.5  # seconds Redis may take to answer
 ATTEMPTS = 3
@@ -40,6 +41,7 @@ class Intake:
         """Raises SettingsError for an address that is none."""
         assert settings.redis_url is not None  # noqa: S101 - create_app looked
         self._shards = settings.shards
+        self._quota = Quota(settings.tenant_events_per_second)
         self._keyring = HostKeys(settings)
         self._producer = secrets.token_bytes(16)
         self._stream = RedisStream(
@@ -58,9 +60,12 @@ class Intake:
         cannot be used.
         """
         shards: dict[int, list[_Placed]] = {}
-        for place, item in enumerate(items):
-            event = self._event(caller, item)
-            shard = shard_of(event.actor, event.session, event.key, self._producer, self._shards)
+        events = [self._event(caller, item) for item in items]
+        granted = self._quota.grant(caller.tenant, len(events))
+        for place, event in enumerate(events):
+            shard = overflow_of(self._shards)
+            if place < granted:
+                shard = shard_of(event.actor, event.session, event.key, self._producer, self._shards)
             shards.setdefault(shard, []).append(_Placed(place, event))
         ids = [""] * len(items)
         for sent in await asyncio.gather(

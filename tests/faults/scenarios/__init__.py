@@ -1,20 +1,15 @@
 """What goes wrong, one function for each fault of the list (references F1 to F28); the registry knows them all by name."""
 
-from tests.faults.scenarios import database, events, history, hosts, replies, workers
+from tests.faults.scenarios import database, events, history, hosts, long, replies, versions, workers
 from tests.faults.scenarios.scenario import Scenario
 
 SCENARIOS: dict[str, Scenario] = {
     each.name: each
-    for module in (workers, replies, database, history, events, hosts)
+    for module in (workers, replies, database, history, events, hosts, versions, long)
     for each in vars(module).values()
     if isinstance(each, Scenario)
 }
 #: Faults of the list that nobody provokes yet, and why. A full run fails for them.
 NOT_BUILT: dict[str, str] = {
-    "F15": "a standby of PostgreSQL promoted",
-    "F22": "inflow of twice the capacity for an hour",
-    "F23": "migration under load, two versions together",
-    "F26": "the order of fdatasync and the durable answer, traced",
     "F27": "one tenant floods 50 times over",
-    "F28": "soak of eight hours",
 }

@@ -53,7 +53,6 @@ async def f10(arena: Arena) -> Row:
         meant: set[int] = set()
         # Trimming that is about to happen in the old history meets the new one.
         worker = arena.worker("trim.before=sleep:3", trim_lag_seconds="0", accepted_loss_seconds="0")
-        await arena.progress(100, worker)
         for _ in range(arena.pick(1, 5)):
             await arena.progress(100, worker)
             await asyncio.sleep(arena.pick(5, 6) + arena.chosen.random())
@@ -61,7 +60,7 @@ async def f10(arena: Arena) -> Row:
             arena.fired["flushed"] += 1
             meant = set(Ledger.read(arena.ledger).facts)
             await arena.loaded(20)
-        await asyncio.sleep(4)
+        await asyncio.sleep(3)  # until what was about to happen has
     row = await arena.finish(worker)
     if skipped := row.verdict.missing - meant:
         row.troubles.append(f"{len(skipped)} events were lost that were sent behind the last FLUSHALL")

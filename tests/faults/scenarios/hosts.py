@@ -4,37 +4,59 @@ import asyncio
 import re
 import signal
 import subprocess
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from tests.faults.arena import Arena, Row
 from tests.faults.ground import Child, until
 from tests.faults.scenarios.scenario import scenario
+from tests.faults.unsynced import lose
+from tests.faults.visits import LEAD, RATE, Visits
 
 MOST_P99 = 1_000.0  # microseconds of a call
 #: Of a segment's file: where a frame begins, and the bytes of its magic, length and checksum.
 FRAME, FRAME_HEAD = b"\xf5sg\xff", 12
 
 
-@scenario("F7", "Redis is away while a host serves")
+@scenario("F7", "Redis is away while a web application serves")
 async def f7(arena: Arena) -> Row:
-    worker, host = arena.worker(), _serving(arena)
-    await arena.progress(50, worker)
-    await arena.redis.stop()
-    await asyncio.sleep(arena.pick(5, 60))
-    await arena.redis.start()
-    arena.fired["away"] += 1
-    return await _served(arena, worker, host)
+    return await _visited(arena, "away", arena.redis.stop, arena.redis.start)
 
 
-@scenario("F8", "Redis hangs while a host serves")
+@scenario("F8", "Redis hangs while a web application serves")
 async def f8(arena: Arena) -> Row:
-    worker, host = arena.worker(), _serving(arena)
-    await arena.progress(50, worker)
-    arena.redis.process.send(signal.SIGSTOP)
-    await asyncio.sleep(arena.pick(5, 60))
-    arena.redis.process.send(signal.SIGCONT)
-    arena.fired["hung"] += 1
-    return await _served(arena, worker, host)
+    async def hang() -> None:
+        arena.redis.process.send(signal.SIGSTOP)
+
+    async def go_on() -> None:
+        arena.redis.process.send(signal.SIGCONT)
+
+    return await _visited(arena, "hung", hang, go_on)
+
+
+async def _visited(
+    arena: Arena, what: str, begin: Callable[[], Awaitable[object]], end: Callable[[], Awaitable[object]]
+) -> Row:
+    """Use an application while Redis fails, and the same without a gauge; see what was kept go out while requests go on."""
+    worker = await arena.started(arena.worker())
+    away = arena.pick(5, 60)
+    visits = Visits(arena, away + 3 * LEAD)
+    await visits.open()
+    using = asyncio.create_task(visits.go_on())
+    await asyncio.sleep(LEAD)
+    await begin()
+    await asyncio.sleep(away)
+    waiting = (await visits.status())["waiting"]
+    if waiting > RATE:
+        arena.fired[what] += 1
+    sent, taken = await visits.drained(end)
+    await using
+    await visits.close()
+    if arena.full and sent < 2 * taken:
+        arena.troubles.append(f"{sent:.0f} events a second were sent, {taken:.0f} came: not twice as many")
+    row = await arena.finish(worker)
+    row.notes += [visits.figures(), f"{waiting} waited; sent {sent:.0f} a second, {taken:.0f} came"]
+    return row
 
 
 @scenario("F9", "hosts are killed with a full spool, and garbage is behind its last record", quick=True)
@@ -71,6 +93,31 @@ async def f6d(arena: Arena) -> Row:
     if row.verdict.told:
         row.troubles.append(f"{row.verdict.told} durable events are told as lost")
     return row
+
+
+@scenario("F26", "power fails between write and fsync of durable hosts, while Redis is away")
+async def f26(arena: Arena) -> Row:
+    worker = await arena.started(arena.worker(accepted_loss_seconds="0"))
+    durable = {"capture_mode": "durable"}
+    for turn in range(arena.pick(2, 20)):
+        await arena.redis.stop()
+        journal = arena.directory / f"journal-{turn}"
+        point = "" if turn % 2 else f"spool.written=kill@{arena.chosen.randint(5, 25)}"
+        host = arena.load(
+            by="gauge", ack="durable", patience=10.0, pause=0.005, journal=str(journal),
+            environment={**durable, "failpoints": point},
+        )  # fmt: skip
+        if not point:
+            await arena.loaded(10, by=host)
+            await host.kill()
+        elif await host.ended() != -signal.SIGKILL:
+            arena.void("spool.written was not reached")
+        arena.fired["unsynced"] += lose(journal)
+        await arena.redis.start()
+        # The next one adopts what the disk has.
+        arena.load(by="gauge", ack="durable", patience=10.0, batches=5, environment=durable)
+        await arena.progress(5, worker)
+    return await arena.finish(worker)
 
 
 @scenario("F18", "the disk of the spool is full while Redis is away")

@@ -3,11 +3,9 @@
 import asyncio
 
 from tests.faults.arena import Arena, Row
-from tests.faults.ground import until
+from tests.faults.ground import POSTGRES_SOCKET, until
 from tests.faults.proxy import Proxy, Trouble
 from tests.faults.scenarios.scenario import scenario
-
-POSTGRES_SOCKET = ".s.PGSQL.5432"
 
 
 @scenario("F3", "the answer to COMMIT is cut off: nobody knows whether it happened", quick=True)

@@ -5,12 +5,12 @@ from collections.abc import Callable, Iterator
 from streamgauge_workers.diagnosis.applications import capture
 from streamgauge_workers.diagnosis.findings import Finding, ok, problem, warning
 from streamgauge_workers.diagnosis.snapshot import Database, Snapshot
+from streamgauge_workers.diagnosis.spools import LEAST_FREE, spools
 from streamgauge_workers.diagnosis.wording import capitalised, listed, megabytes
 
 Findings = Iterator[Finding]
 
 RESTORE = "restore it from its backup, or set STREAMGAUGE_KEYRING to where it is"
-LEAST_FREE = 512 * 1024 * 1024  # bytes
 
 
 def settings(snapshot: Snapshot) -> Findings:
@@ -77,4 +77,4 @@ def disk(snapshot: Snapshot) -> Findings:
         yield ok("disk", f"The disk of {machine.data_dir} has {megabytes(machine.free)} free.")
 
 
-OF_THE_MACHINE: tuple[Callable[[Snapshot], Findings], ...] = (settings, capture, keys, disk)
+OF_THE_MACHINE: tuple[Callable[[Snapshot], Findings], ...] = (settings, capture, keys, disk, spools)

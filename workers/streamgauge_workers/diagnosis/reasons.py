@@ -13,43 +13,53 @@ class Meaning(NamedTuple):
 
     means: str
     fix: str
+    after: str = ""  #: what then becomes of the dead letters
 
+
+DISCARD = "they would be refused again, so `streamgauge dead-letters discard --reason {}` when nobody needs to look at them"
 
 MEANINGS: dict[Reason, Meaning] = {
     "unknown_tenant": Meaning(
         "their tenant does not exist",
-        f"make the tenant (`streamgauge keys create --tenant {NAME} --read`, or an import for it), then `streamgauge dead-letters replay --reason unknown_tenant`; or "
-        "correct its name where events are made (STREAMGAUGE_TENANT)",
+        f"make the tenant (`streamgauge keys create --tenant {NAME} --read`, or an import for it); or correct its name where events are made "
+        "(STREAMGAUGE_TENANT)",
+        "then `streamgauge dead-letters replay --reason unknown_tenant` counts them",
     ),
     "tenant_deleted": Meaning(
         "their tenant was deleted, and nothing of them is kept",
         f"stop what still sends for it, or make the tenant again (`streamgauge keys create --tenant {NAME} --read`): it starts from nothing",
     ),
     "invalid_value": Meaning(
-        "a measured number is below 0, above 2^48-1 or not a number", "correct the unit or the measurement where events are made"
+        "a measured number is below 0, above 2^48-1 or not a number", "correct the unit or the measurement where events are made",
+        DISCARD.format("invalid_value"),
     ),
     "invalid_text": Meaning(
-        "a text holds U+0000 or is longer than 2,048 characters", "shorten or clean it where events are made"
+        "a text holds U+0000 or is longer than 2,048 characters", "shorten or clean it where events are made", DISCARD.format("invalid_text"),
     ),
-    "invalid_time": Meaning("their time is before 1970 or after 2100", "correct the clock or the unit where events are made"),
+    "invalid_time": Meaning("their time is before 1970 or after 2100", "correct the clock or the unit where events are made", DISCARD.format("invalid_time")),
     "late": Meaning(
         "they came later than STREAMGAUGE_MAX_LATENESS_DAYS allows",
-        "look why they were held back; `streamgauge dead-letters replay --reason late` counts them all the same, as `streamgauge import` does",
+        "look why they were held back",
+        "`streamgauge dead-letters replay --reason late` counts them all the same, as `streamgauge import` does",
     ),
     "future": Meaning(
-        "their time is more than five minutes ahead", "set the clock of the host that made them (NTP), or its time zone"
+        "their time is more than five minutes ahead", "set the clock of the host that made them (NTP), or its time zone",
+        "once their time has come, `streamgauge dead-letters replay --reason future` counts them",
     ),
     "undecodable": Meaning(
         "they are not entries of ours, or were damaged",
-        "look who else writes to our streams in Redis (STREAMGAUGE_STREAM_PREFIX), and at `streamgauge dead-letters list`",
+        "look who else writes to our streams in Redis (STREAMGAUGE_STREAM_PREFIX), and at `streamgauge dead-letters list --reason undecodable`",
+        "what a newer version can read, `streamgauge dead-letters replay --reason undecodable` counts then; else discard it",
     ),
     "range_conflict": Meaning(
         "they overlap numbers of their lane that are done",
         "look for a producer that was copied while it ran, such as a restored machine image",
+        "`streamgauge dead-letters show NUMBER` tells whether they are other events; then `streamgauge dead-letters replay NUMBER`",
     ),
     "poison": Meaning(
         "workers failed on them again and again",
-        "see `streamgauge dead-letters list` and report it: this is a defect of ours; replay them with the version that mends it",
+        "see `streamgauge dead-letters list --reason poison` and report it: this is a defect of ours",
+        "with the version that mends it `streamgauge dead-letters replay --reason poison` counts them",
     ),
 }  # fmt: skip
 

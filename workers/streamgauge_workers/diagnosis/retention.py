@@ -3,11 +3,12 @@
 from collections.abc import Iterator
 
 from streamgauge_workers.diagnosis.findings import Finding, ok, problem, warning
-from streamgauge_workers.diagnosis.machine import LEAST_FREE
 from streamgauge_workers.diagnosis.snapshot import Database, Snapshot
-from streamgauge_workers.diagnosis.wording import counted, megabytes
+from streamgauge_workers.diagnosis.spools import LEAST_FREE
+from streamgauge_workers.diagnosis.wording import counted, listed, megabytes
 
 SPARE_DAYS = 1  # until a day that is due is archived
+CHECK = "`streamgauge archive check`, which reads every file whole"
 LOOK = "Look for `event log not archived` in the workers' logs, and run `streamgauge archive run`, which says why"
 
 
@@ -44,8 +45,27 @@ def event_log(snapshot: Snapshot) -> Iterator[Finding]:
 
 
 def archive(snapshot: Snapshot) -> Iterator[Finding]:
-    """Room for archives."""
-    machine = snapshot.machine
+    """Room for archives, and that those are there which alone hold days of the event log."""
+    machine, files = snapshot.machine, snapshot.archives
+    if not files.is_here:
+        yield warning(
+            "archive",
+            f"The directory of archives {machine.archive_dir} is not on this machine, or not for this user to read; {counted(files.count, 'file')} should be in it.",
+            "Run this where workers run, or mount the directory that they share (STREAMGAUGE_ARCHIVE_DIR) here.",
+        )
+    if files.missing:
+        yield problem(
+            "archive",
+            f"{counted(len(files.missing), 'archived file')} of the event log cannot be found in {machine.archive_dir}: "
+            f"{listed(list(files.missing))}. Summaries are not touched by that, but nobody can recount or rebuild these days.",
+            f"Put them back from the backup, or mount the right directory; then {CHECK}.",
+        )
+    if files.altered:
+        yield problem(
+            "archive",
+            f"{counted(len(files.altered), 'archived file')} of the event log changed in size: {listed(list(files.altered))}.",
+            f"Restore them from the backup, look at the disk, then {CHECK}.",
+        )
     if machine.archive_free is not None and machine.archive_free < LEAST_FREE:
         yield problem(
             "archive",

@@ -1,5 +1,6 @@
 """What a Redis or Valkey server says about itself."""
 
+import asyncio
 import math
 import time
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,8 @@ from redis.exceptions import ResponseError
 from streamgauge.redis_nodes import RedisNodes
 
 PATIENCE = 5.0  # seconds
+SETTINGS = ("save", "appendfsync", "stop-writes-on-bgsave-error")
+WEAKEST = ("always", "everysec", "no")  # of appendfsync, at the end
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +32,21 @@ class ServerInfo:
     #: Whether it saves snapshots by itself; None when it does not tell.
     snapshots: bool | None
     ahead: float  #: seconds by which its clock is ahead of ours
+    #: Its last snapshot could not be written.
+    snapshot_failed: bool = False
+    #: And so it refuses writes (MISCONF), as the setting stop-writes-on-bgsave-error has it.
+    refuses: bool = False
+    #: The setting appendfsync; None when it does not tell.
+    fsync: str | None = None
+    #: Primaries of the cluster that did not answer, as host:port.
+    silent: tuple[str, ...] = ()
+    nodes: int = 1
 
     @classmethod
-    def read(cls, info: Mapping[str, Any], save: str | None, ahead: float) -> "ServerInfo":
-        """From INFO's fields and the setting `save`."""
+    def read(cls, info: Mapping[str, Any], configured: Mapping[str, str], ahead: float) -> "ServerInfo":
+        """From INFO's fields and those settings that it tells."""
+        save = configured.get("save")
+        failed = str(info.get("rdb_last_bgsave_status", "ok")) != "ok"
         product = "Valkey" if "valkey_version" in info else "Redis"
         return cls(
             product,
@@ -42,19 +56,34 @@ class ServerInfo:
             int(info.get("maxmemory", 0)),
             int(info.get("total_system_memory", 0)),
             bool(int(info.get("aof_enabled", 0))),
-            "ok" not in {str(info.get("aof_last_write_status", "ok"))},
+            str(info.get("aof_last_write_status", "ok")) != "ok",
             None if save is None else bool(save.strip()),
             ahead,
+            failed,
+            failed and bool((save or "").strip()) and configured.get("stop-writes-on-bgsave-error") == "yes",
+            configured.get("appendfsync"),
         )
 
 
-async def ask(redis_url: str) -> ServerInfo:
-    """Ask a server about itself, or every primary of a cluster. Raises RedisError or OSError when one does not answer."""
-    nodes = RedisNodes(redis_url, PATIENCE)
+async def ask(redis_url: str, patience: float = PATIENCE) -> ServerInfo:
+    """Ask a server about itself, or every primary of a cluster. Raises RedisError or OSError when none of them answers."""
+    nodes = RedisNodes(redis_url, patience)
     try:
-        return together([await _ask(nodes.client(primary)) for primary in await nodes.primaries()])
+        primaries = await nodes.primaries()
+        # Half of the time, so that one that hangs leaves the others some.
+        asked = [asyncio.wait_for(_ask(nodes.client(each)), patience / 2) for each in primaries]
+        told = await asyncio.gather(*asked, return_exceptions=True)
     finally:
         await nodes.aclose()
+    infos = [each for each in told if isinstance(each, ServerInfo)]
+    if not infos:
+        raise next(each for each in told if isinstance(each, BaseException))
+    silent = tuple(
+        f"{primary[0]}:{primary[1]}"
+        for primary, each in zip(primaries, told, strict=True)
+        if primary is not None and not isinstance(each, ServerInfo)
+    )
+    return replace(together(infos), silent=silent, nodes=len(primaries))
 
 
 def together(infos: Sequence[ServerInfo]) -> ServerInfo:
@@ -67,6 +96,9 @@ def together(infos: Sequence[ServerInfo]) -> ServerInfo:
         append_failed=any(each.append_failed for each in infos),
         snapshots=None if None in saving else all(saving),
         ahead=max((each.ahead for each in infos), key=abs),
+        snapshot_failed=any(each.snapshot_failed for each in infos),
+        refuses=any(each.refuses for each in infos),
+        fsync=max((each.fsync for each in infos if each.fsync), key=WEAKEST.index, default=None),
     )
 
 
@@ -76,12 +108,12 @@ async def _ask(client: Redis) -> ServerInfo:
     seconds, microseconds = await client.time()
     ahead = seconds + microseconds / 1_000_000 - (before + time.time()) / 2
     try:
-        found = await client.config_get("save")
-        save = next((_text(value) for name, value in found.items() if _text(name) == "save"), None)
+        found = await client.config_get(*SETTINGS)
+        configured = {_text(name): _text(value) for name, value in found.items()}
     except ResponseError:  # managed servers forbid CONFIG
-        save = None
-    return ServerInfo.read(info, save, ahead)
+        configured = {}
+    return ServerInfo.read(info, configured, ahead)
 
 
-def _text(value: bytes | str | None) -> str | None:
-    return value.decode() if isinstance(value, bytes) else value
+def _text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value or "")

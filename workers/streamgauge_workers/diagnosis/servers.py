@@ -4,9 +4,11 @@ from collections.abc import Callable, Iterator
 
 from streamgauge.errors import ServerError
 from streamgauge.redis_check import check_version
-from streamgauge_workers.diagnosis.findings import Finding, ok, problem, warning
+from streamgauge_workers.diagnosis.durability import postgresql_durability, redis_persistence
+from streamgauge_workers.diagnosis.findings import Finding, ok, problem
+from streamgauge_workers.diagnosis.sessions import sessions
 from streamgauge_workers.diagnosis.snapshot import Database, Redis
-from streamgauge_workers.diagnosis.wording import capitalised, megabytes
+from streamgauge_workers.diagnosis.wording import capitalised, listed, megabytes
 
 Findings = Iterator[Finding]
 
@@ -23,6 +25,14 @@ def redis_server(redis: Redis) -> Findings:
     except ServerError as error:
         yield problem("redis", f"{error}.", f"Upgrade {info.product}.")
         return
+    if info.silent:
+        yield problem(
+            "redis",
+            f"{len(info.silent)} of the {info.nodes} primaries of the {info.product} cluster do not answer: {listed(list(info.silent))}. "
+            "The shards they serve wait, and applications keep what is for them.",
+            "Bring them back, or let their replicas take over (CLUSTER FAILOVER FORCE at a replica).",
+        )
+        return
     if redis.refused is not None:
         says = f"{info.product} {info.version} answers, but cannot be used as it is."
         yield problem("redis", says, capitalised(redis.refused))
@@ -37,6 +47,13 @@ def redis_memory(redis: Redis) -> Findings:
     says = f"{info.product} uses {megabytes(info.used)} of the {megabytes(limit)} {whose}"
     if not limit:
         yield ok("redis memory", f"{info.product} uses {megabytes(info.used)}; it does not tell its limit.")
+    elif info.limit and info.used >= limit:
+        yield problem(
+            "redis memory",
+            f"{says}: it is full and refuses events, which applications keep in files and memory until these are full too.",
+            "Raise maxmemory now (CONFIG SET maxmemory); then find out why workers lag, or lower STREAMGAUGE_STREAM_MAX_BYTES and "
+            "STREAMGAUGE_TRIM_LAG_SECONDS.",
+        )
     elif info.limit and info.used > NEARLY_FULL * limit:
         yield problem(
             "redis memory",
@@ -51,26 +68,6 @@ def redis_memory(redis: Redis) -> Findings:
         )
     else:
         yield ok("redis memory", f"{says}.")
-
-
-def redis_persistence(redis: Redis) -> Findings:
-    """Whether a crash loses what is not applied yet."""
-    info = redis.info
-    if info.append_only and info.append_failed:
-        yield problem(
-            "redis persistence",
-            f"{info.product} could not write its append-only file last time.",
-            "Look at its log and free disk space.",
-        )
-    elif info.append_only:
-        yield ok("redis persistence", f"{info.product} keeps an append-only file.")
-    else:
-        also = " beyond its last snapshot" if info.snapshots else ""
-        yield warning(
-            "redis persistence",
-            f"{info.product} keeps no append-only file: when it crashes, events not applied yet are lost{also}.",
-            "CONFIG SET appendonly yes, and the same in its configuration file.",
-        )
 
 
 def postgresql_server(database: Database) -> Findings:
@@ -95,4 +92,6 @@ def postgresql_server(database: Database) -> Findings:
 
 
 OF_REDIS: tuple[Callable[[Redis], Findings], ...] = (redis_server, redis_memory, redis_persistence)
-OF_POSTGRESQL: tuple[Callable[[Database], Findings], ...] = (postgresql_server,)
+OF_POSTGRESQL: tuple[Callable[[Database], Findings], ...] = (
+    postgresql_server, postgresql_durability, lambda database: sessions(database.sessions),
+)  # fmt: skip

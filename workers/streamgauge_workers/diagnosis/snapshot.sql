@@ -1,12 +1,25 @@
 -- What `streamgauge doctor` looks at. Nothing here changes anything.
 
--- clock: PostgreSQL's time and whether it takes writes
-SELECT extract(epoch FROM clock_timestamp())::float8 AS at, pg_is_in_recovery() OR current_setting('default_transaction_read_only')::bool AS read_only
+-- clock: PostgreSQL's time, whether it takes writes, and what it waits for when it does
+SELECT extract(epoch FROM clock_timestamp())::float8 AS at, pg_is_in_recovery() OR current_setting('default_transaction_read_only')::bool AS read_only,
+       current_setting('fsync')::bool AS fsync, current_setting('full_page_writes')::bool AS full_pages,
+       current_setting('synchronous_commit') AS synchronous
 
--- shards: position, history and attempts of every shard that is read
-SELECT s.shard, s.generation, s.number, s.position_ms, s.position_seq, s.run_id, s.birthmark, s.attempts, s.applied_at,
-       l.worker_id, coalesce(l.expires_at > now(), false) AS leased
-FROM shards s LEFT JOIN leases l USING (shard) WHERE s.retired_at IS NULL ORDER BY s.shard
+-- sessions: transactions of our database, whom they wait for, and which tables they keep everybody from
+SELECT a.pid, coalesce(a.application_name, '') AS name, coalesce(host(a.client_addr), 'its machine') AS host,
+       coalesce(a.state LIKE 'idle in transaction%', false) AS idle, extract(epoch FROM clock_timestamp() - a.xact_start)::float8 AS open,
+       extract(epoch FROM clock_timestamp() - a.state_change)::float8 AS since,
+       a.backend_xmin IS NOT NULL OR a.backend_xid IS NOT NULL AS holds_back,
+       CASE WHEN a.wait_event_type = 'Lock' THEN pg_blocking_pids(a.pid) ELSE '{}' END AS blocked_by,
+       ARRAY(SELECT c.relname::text FROM pg_locks l JOIN pg_class c ON c.oid = l.relation WHERE l.pid = a.pid AND l.granted
+             AND l.mode = 'AccessExclusiveLock' AND l.locktype = 'relation' AND c.relkind IN ('r', 'p') AND c.relpersistence <> 't'
+             ORDER BY c.relname) AS locked
+FROM pg_stat_activity a WHERE a.datname = current_database() AND a.pid <> pg_backend_pid() AND a.xact_start IS NOT NULL ORDER BY a.pid
+
+-- shards: position, history and attempts of every shard, and whether nobody reads it any more
+SELECT s.shard, s.generation, s.number, s.overflow, s.position_ms, s.position_seq, s.run_id, s.birthmark, s.attempts, s.applied_at, s.epoch,
+       s.retired_at IS NOT NULL AS retired, l.worker_id, coalesce(l.expires_at > now(), false) AS leased
+FROM shards s LEFT JOIN leases l USING (shard) ORDER BY s.shard
 
 -- workers: who works, and how long ago they said so
 SELECT worker_id, host, pid, extract(epoch FROM now() - seen_at)::float8 AS silent FROM workers ORDER BY seen_at DESC
@@ -31,6 +44,15 @@ SELECT (SELECT coalesce(sum("end" - (
         )), 0)::bigint FROM lanes WHERE NOT stray) AS known,
        (SELECT coalesce(sum(lost), 0)::bigint FROM forgotten_lanes) AS forgotten,
        (SELECT count(*) FROM forgotten_lanes) AS forgotten_lanes
+
+-- holes: the lanes that most is missing of
+SELECT shard, encode(lane, 'hex') AS lane, lost, closed, to_timestamp(born / 1000.0) AS born, to_timestamp(touched / 1000.0) AS heard FROM (
+    SELECT *, "end" - (SELECT coalesce(sum(least(upper(r), "end") - lower(r)), 0)::bigint FROM unnest(done) r WHERE lower(r) < "end") AS lost
+    FROM lanes WHERE NOT stray
+) counted WHERE lost > 0 ORDER BY lost DESC, lane LIMIT 5
+
+-- archives: files that alone hold days of the event log
+SELECT file, bytes FROM archives WHERE state = 'archived' ORDER BY file
 
 -- tenants: every tenant, and whether an event of it was ever applied
 SELECT t.name, EXISTS (SELECT 1 FROM outcome_ledger o WHERE o.tenant_id = t.tenant_id AND o.outcome = 'applied') AS has_events

@@ -22,3 +22,11 @@ def megabytes(size: int) -> str:
 def capitalised(text: str) -> str:
     """As a sentence."""
     return f"{text[0].upper()}{text[1:]}."
+
+
+def duration(seconds: float) -> str:
+    """`40 seconds`, `3 minutes`, `5 hours`, `2 days`."""
+    for size, name in ((86_400, "day"), (3_600, "hour"), (60, "minute")):
+        if seconds >= 2 * size:
+            return counted(int(seconds // size), name)
+    return counted(int(seconds), "second")
