@@ -174,7 +174,16 @@ def lane_beside(lane: Mapping[str, list[str]], work: Path) -> Iterator[Callable[
 def pytest_command(name: str, arguments: list[str], work: Path, measured: bool) -> list[str]:
     """What python is called with to run pytest."""
     coverage = ["-m", "coverage", "run"] if measured else []
-    return [*coverage, "-m", "pytest", "-rs", f"--junitxml={work / f'{name}.xml'}", *arguments]
+    return [
+        *coverage,
+        "-m",
+        "pytest",
+        "-rs",
+        "--durations=15",
+        "--durations-min=4",
+        f"--junitxml={work / f'{name}.xml'}",
+        *arguments,
+    ]
 
 
 def counted(name: str, seconds: float, code: int, work: Path) -> Outcome:
