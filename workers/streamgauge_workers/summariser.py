@@ -63,7 +63,7 @@ class Summariser:
         await self.admissions.load(connection, touched_days(table, scopes))
         actors = await self.actors.resolve(connection, aside, table, scopes)
         folding = fold(table, actors, scopes, self.catalogue, self.admissions.admit)
-        groups = [group async for group in breathing(folding)]
+        groups = [group async for some in breathing(folding) for group in some]
         await self._merge(connection, groups)
         kept = self.hoarding and len(self.rows.dirty) < MOST_CACHED
         return Added(0 if kept else await self.store(connection), actors)
