@@ -73,7 +73,10 @@ async def database_url(stack: Stack, database_template: str) -> AsyncIterator[st
     name = f"test_{next(_numbers)}"
     connection = await asyncpg.connect(stack.database_url_of("postgres"))
     try:
-        await connection.execute(f"CREATE DATABASE {name} TEMPLATE {database_template} OWNER {_OWNER}")
+        # Copying files instead of logging pages is ten times as fast where nothing is synced.
+        await connection.execute(
+            f"CREATE DATABASE {name} TEMPLATE {database_template} OWNER {_OWNER} STRATEGY file_copy"
+        )
         yield _as_owner(stack.database_url_of(name))
         await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
     finally:

@@ -62,7 +62,7 @@ class Ground:
     async def make_database(self) -> str:
         """The name of a new migrated database."""
         name = f"fault_{next(self._numbers)}"
-        await self.execute(f"CREATE DATABASE {name} TEMPLATE {_TEMPLATE} OWNER {_OWNER}")
+        await self.execute(f"CREATE DATABASE {name} TEMPLATE {_TEMPLATE} OWNER {_OWNER} STRATEGY file_copy")
         return name
 
     async def drop_database(self, name: str) -> None:

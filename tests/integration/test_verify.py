@@ -189,7 +189,7 @@ async def filled_url(stack: Stack, filled_template: str) -> AsyncIterator[str]:
     """A copy of the filled database."""
     connection = await open_connection(stack.database_url_of("postgres"))
     name = f"filled_{next(_numbers)}"
-    await connection.execute(f"CREATE DATABASE {name} TEMPLATE {filled_template}")
+    await connection.execute(f"CREATE DATABASE {name} TEMPLATE {filled_template} STRATEGY file_copy")
     yield stack.database_url_of(name)
     await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
     await connection.close()

@@ -88,7 +88,13 @@ def spool_of(gauge: Streamgauge) -> dict[str, float]:
 
 
 def files(folder: Path) -> list[Path]:
-    return list((folder / "spool").rglob("*.segment"))
+    """Walked, as rglob fails when a folder is removed while it looks."""
+    return [
+        Path(place, name)
+        for place, _, names in os.walk(folder / "spool")
+        for name in names
+        if name.endswith(".segment")
+    ]
 
 
 def announcements(stream: MemoryStream) -> list[Announcement]:

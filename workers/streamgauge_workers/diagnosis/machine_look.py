@@ -47,11 +47,13 @@ def _tenants_of(keyring: Path) -> frozenset[str] | None:
 
 def _size(directory: Path) -> int:
     total = 0
-    for path in directory.rglob("*"):
-        try:
-            total += path.lstat().st_size
-        except OSError:  # gone meanwhile, or another user's
-            continue
+    # Unlike rglob, walk passes over a directory that is gone when its turn comes: servers are at work here.
+    for folder, _, files in os.walk(directory):
+        for name in files:
+            try:
+                total += os.lstat(os.path.join(folder, name)).st_size
+            except OSError:  # gone meanwhile, or another user's
+                continue
     return total
 
 
