@@ -77,6 +77,10 @@ def _bad_values(table: Table, catalogue: Catalogue) -> Mask:
             if measured is not None:
                 low = 0 if rollup.histogram and name == rollup.value else -LARGEST
                 bad[measured.rows[(measured.values < low) | (measured.values > LARGEST)]] = True
+    for name in {name for tally in catalogue.tallies for name in (*tally.sums, *tally.greatest)}:
+        measured = table.columns.get((name, "i"))
+        if measured is not None:
+            bad[measured.rows[(measured.values < 0) | (measured.values > LARGEST)]] = True
     return bad
 
 

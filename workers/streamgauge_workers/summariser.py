@@ -7,7 +7,9 @@ from streamgauge.database import Connection
 from streamgauge.summaries.calendar import Calendar
 from streamgauge.summaries.fold import Group, Scope, SeriesKey, fold, touched_days
 from streamgauge.summaries.rollups import OTHER, Catalogue
+from streamgauge.summaries.tallying import tally
 from streamgauge.table import Ints, Table
+from streamgauge_workers import tally_rows
 from streamgauge_workers.actors import ActorIds
 from streamgauge_workers.admissions import Admissions, Cell, Eviction
 from streamgauge_workers.queries import SQL
@@ -63,6 +65,9 @@ class Summariser:
         actors = await self.actors.resolve(connection, aside, table, scopes)
         groups = list(fold(table, actors, scopes, self.catalogue, self.admissions.admit))
         await self._merge(connection, groups)
+        if self.catalogue.tallies:
+            states = tally(table, scopes, self.catalogue.tallies)
+            await tally_rows.add(connection, self.shard, states, self.queries)
         kept = self.hoarding and len(self.rows.dirty) < MOST_CACHED
         return Added(0 if kept else await self.store(connection), actors)
 

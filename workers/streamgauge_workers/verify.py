@@ -18,7 +18,8 @@ from streamgauge.outcomes import Outcome
 from streamgauge.ranges import Ranges
 from streamgauge.summaries.measures import Measures
 from streamgauge.summaries.rollups import Catalogue
-from streamgauge_workers import canonical
+from streamgauge.summaries.tallies import merged
+from streamgauge_workers import canonical, tally_rows
 from streamgauge_workers.admissions import Cell
 from streamgauge_workers.canonical import Admitted, DayOf, RowName, Rows
 from streamgauge_workers.log_source import survey
@@ -101,6 +102,7 @@ async def verify(
         tables = [
             Compared("event_log", expected.entries + len(expected.damaged), expected.damaged),
             *_compare_summaries(_checkable(expected.rows, expected), _checkable(stored, expected), tenants),
+            await _compare_tallies(connection, expected, set(ids) - leaving, tenants),
             _compare_actors(expected, actors),
             await _compare_ledger(connection, expected, leaving),
             await _compare_lanes(connection, expected, max_lateness),
@@ -167,6 +169,25 @@ def _scalars(want: Measures, have: Measures) -> Iterator[str]:
     for scalar in SCALARS:
         if getattr(want, scalar) != getattr(have, scalar):
             yield f"{scalar} is {getattr(have, scalar)}, the event log gives {getattr(want, scalar)}"
+
+
+async def _compare_tallies(
+    connection: Connection, expected: Recount, tenant_ids: set[int], tenants: Tenants
+) -> Compared:
+    """Stripes merged, every row of every tally."""
+    rows = await connection.fetch(SQL["tallies_stored"], sorted(tenant_ids))
+    have = merged([tally_rows.read(row) for row in rows])
+    compared = Compared("tally_rows", len(have))
+    for key in sorted(expected.tallies.keys() | have.keys(), key=str):
+        if key.tally in expected.unsealed or expected.tallies.get(key) == have.get(key):
+            continue
+        tenant = tenants.by_id.get(key.tenant_id)
+        who = "" if key.actor is None else f" actor {key.actor.hex()}"
+        name = f"tally_rows tenant {tenant.name if tenant else key.tenant_id} {key.tally}{who} {list(key.parts)} at {key.bucket}"
+        compared.differences.append(
+            f"{name}: the table has {have.get(key)}, the event log gives {expected.tallies.get(key)}"
+        )
+    return compared
 
 
 def _compare_actors(expected: Recount, actors: dict[tuple[int, bytes], int]) -> Compared:
