@@ -15,6 +15,7 @@ from streamgauge.outcomes import (
     UNKNOWN_TENANT,
     Outcomes,
 )
+from streamgauge.summaries.boards import MOST_POINTS
 from streamgauge.summaries.calendar import END_SECOND, FIRST_SECOND
 from streamgauge.summaries.histogram import LARGEST
 from streamgauge.summaries.rollups import Catalogue
@@ -81,6 +82,10 @@ def _bad_values(table: Table, catalogue: Catalogue) -> Mask:
         measured = table.columns.get((name, "i"))
         if measured is not None:
             bad[measured.rows[(measured.values < 0) | (measured.values > LARGEST)]] = True
+    for points in {points for board in catalogue.boards for points in board.points}:
+        measured = table.columns.get((points.property or "", "i"))
+        if measured is not None:
+            bad[measured.rows[(measured.values < 0) | (measured.values > MOST_POINTS)]] = True
     return bad
 
 

@@ -359,3 +359,24 @@ ON CONFLICT (shard, tenant_id, tally, bucket, digest) DO UPDATE SET
 SELECT tenant_id, tally, extract(epoch FROM bucket)::bigint AS bucket, actor, parts, count, sums, greatest, first_at, first_id, last_at,
        last_id, said
 FROM tally_rows WHERE tenant_id = ANY($1::int[])
+
+-- scores_add: add to scores; tells what they are now, and which actors were not on their board before
+INSERT INTO board_scores AS b (tenant_id, board, timeframe, bucket, actor, score)
+SELECT o, n, f, to_timestamp(u), a, s FROM unnest($1::int[], $2::text[], $3::text[], $4::bigint[], $5::bytea[], $6::bigint[])
+    WITH ORDINALITY AS new (o, n, f, u, a, s, place) ORDER BY place
+ON CONFLICT (tenant_id, board, timeframe, bucket, actor) DO UPDATE SET score = b.score + excluded.score
+RETURNING tenant_id, board, timeframe, extract(epoch FROM bucket)::bigint AS bucket, actor, score, xmax = 0 AS entered
+
+-- levels_add: participants come to a level of score, or leave it
+INSERT INTO board_levels AS b (shard, tenant_id, board, timeframe, bucket, level, participants)
+SELECT $1, o, n, f, to_timestamp(u), l, p FROM unnest($2::int[], $3::text[], $4::text[], $5::bigint[], $6::int[], $7::bigint[])
+    AS new (o, n, f, u, l, p)
+ON CONFLICT (shard, tenant_id, board, timeframe, bucket, level) DO UPDATE SET participants = b.participants + excluded.participants
+
+-- scores_stored: all scores of these tenants
+SELECT tenant_id, board, timeframe, extract(epoch FROM bucket)::bigint AS bucket, actor, score
+FROM board_scores WHERE tenant_id = ANY($1::int[])
+
+-- levels_stored: how many participants of these tenants have which level, stripes merged
+SELECT tenant_id, board, timeframe, extract(epoch FROM bucket)::bigint AS bucket, level, sum(participants)::bigint AS participants
+FROM board_levels WHERE tenant_id = ANY($1::int[]) GROUP BY 1, 2, 3, board_levels.bucket, 5 HAVING sum(participants) <> 0

@@ -10,12 +10,15 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
 import orjson
 from asyncpg import Record
 
 from streamgauge.database import Connection
 from streamgauge.outcomes import Outcome
 from streamgauge.ranges import Ranges
+from streamgauge.summaries.boards import Place
+from streamgauge.summaries.histogram import buckets_of
 from streamgauge.summaries.measures import Measures
 from streamgauge.summaries.rollups import Catalogue
 from streamgauge.summaries.tallies import merged
@@ -103,6 +106,7 @@ async def verify(
             Compared("event_log", expected.entries + len(expected.damaged), expected.damaged),
             *_compare_summaries(_checkable(expected.rows, expected), _checkable(stored, expected), tenants),
             await _compare_tallies(connection, expected, set(ids) - leaving, tenants),
+            *await _compare_boards(connection, expected, set(ids) - leaving, tenants),
             _compare_actors(expected, actors),
             await _compare_ledger(connection, expected, leaving),
             await _compare_lanes(connection, expected, max_lateness),
@@ -188,6 +192,36 @@ async def _compare_tallies(
             f"{name}: the table has {have.get(key)}, the event log gives {expected.tallies.get(key)}"
         )
     return compared
+
+
+async def _compare_boards(
+    connection: Connection, expected: Recount, tenant_ids: set[int], tenants: Tenants
+) -> list[Compared]:
+    """Every score, and that as many participants are counted for every level as have such scores."""
+    chosen = sorted(tenant_ids)
+    want = {place: score for place, score in expected.scores.items() if place.board not in expected.unsealed}
+    have = {Place(*row[:5]): row["score"] for row in await connection.fetch(SQL["scores_stored"], chosen)}
+    levels = Counter(
+        {tuple(row[:5]): row["participants"] for row in await connection.fetch(SQL["levels_stored"], chosen)}
+    )
+    counted: Counter[tuple[object, ...]] = Counter()
+    for place, level in zip(have, buckets_of(np.array(list(have.values()), np.int64)).tolist(), strict=True):
+        counted[*place[:4], level] += 1
+    scores, participants = Compared("board_scores", len(have)), Compared("board_levels", len(levels))
+
+    def named(table: str, tenant_id: int, *rest: object) -> str:
+        tenant = tenants.by_id.get(tenant_id)
+        return f"{table} tenant {tenant.name if tenant else tenant_id} {' '.join(map(str, rest))}"
+
+    for place in sorted(want.keys() | {each for each in have if each.board not in expected.unsealed}):
+        if want.get(place) != have.get(place):
+            name = named("board_scores", *place[:4], place.actor.hex())
+            scores.differences.append(f"{name} is {have.get(place)}, the event log gives {want.get(place)}")
+    for level in sorted(counted.keys() | levels.keys(), key=str):
+        if counted[level] != levels[level]:
+            name = named("board_levels", *level)
+            participants.differences.append(f"{name} is {levels[level]}, board_scores has {counted[level]}")
+    return [scores, participants]
 
 
 def _compare_actors(expected: Recount, actors: dict[tuple[int, bytes], int]) -> Compared:

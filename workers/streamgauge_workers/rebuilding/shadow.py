@@ -25,6 +25,8 @@ OF_TENANTS = (
     "daily_summary",
     "summary_members",
     "tally_rows",
+    "board_scores",
+    "board_levels",
     "dimension_values",
     "dimension_overflow",
 )
@@ -97,7 +99,7 @@ class Shadow:
 
     async def take_place(self, connection: Connection) -> None:
         """Replace the rows by the shadow's. Rows that are equal already stay as they are. Runs with all tokens held."""
-        metrics = None if self.everything else names(self.chosen)
+        metrics = None if self.everything else self.chosen.summaries
         await connection.execute(SQL["series_adopt"])
         await connection.execute(SQL["series_pair"])
         for grain in GRAINS.values():
@@ -107,16 +109,15 @@ class Shadow:
         await connection.execute(SQL["parts_enter"])
         await connection.execute(SQL["tallies_leave"], metrics)
         await connection.execute(SQL["tallies_enter"])
+        await connection.execute(SQL["scores_leave"], metrics)
+        await connection.execute(SQL["scores_enter"])
+        await connection.execute(SQL["levels_leave"], metrics)
+        await connection.execute(SQL["levels_enter"])
         if self.everything:
             await connection.execute(SQL["values_leave"])
             await connection.execute(SQL["values_enter"])
             await connection.execute(SQL["overflow_leave"])
         await connection.execute(SQL["overflow_enter"])
-
-
-def names(catalogue: Catalogue) -> list[str]:
-    """What can be rebuilt by its name: rollups by their metrics, and tallies."""
-    return [*(rollup.metric for rollup in catalogue.rollups), *(each.name for each in catalogue.tallies)]
 
 
 def _by_shard(rows: Iterable[asyncpg.Record]) -> dict[int, dict[Cell, list[str]]]:
