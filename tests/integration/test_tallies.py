@@ -21,7 +21,14 @@ from .engine import Engine, Plain, generate, open_engine
 LESSONS = Tally(
     "lessons", ("lesson.progressed",), (ACTOR, "http.route"), last=("duration",), sums=("duration",)
 )
-DAYS = Tally("days", ("lesson.progressed", "http.request"), (ACTOR,), "day", greatest=("duration",))
+DAYS = Tally(
+    "days",
+    ("lesson.progressed", "http.request"),
+    (ACTOR,),
+    "day",
+    greatest=("duration",),
+    last=("http.route",),
+)
 JOURNAL = Tally("journal", ("draft.shared",), (ACTOR, EVENT), last=("duration", "http.route"))
 OWN: Catalogue = CATALOGUE.extended(LESSONS, DAYS, JOURNAL)
 
