@@ -466,7 +466,7 @@ async def test_a_killed_worker_is_followed_by_another_that_completes_the_deletio
     redis_url: str, database_url: str, tmp_path: Path
 ) -> None:
     urls = given(redis_url, database_url, STREAMGAUGE_LEASE_SECONDS="1", STREAMGAUGE_DATA_DIR=str(tmp_path))
-    async with open_engine(redis_url, database_url, catalogue=EVERY_KIND) as engine:
+    async with open_engine(redis_url, database_url) as engine:
         events = await fill(engine)
         tenant_id = await tenant_of(engine.connection)
         mine, _ = await contents(engine.connection, tenant_id)
@@ -656,7 +656,7 @@ async def test_the_stream_read_again_after_a_deletion_brings_nothing_back(
 async def test_a_rebuild_between_two_steps_leaves_the_deleted_tenant_out(
     redis_url: str, database_url: str
 ) -> None:
-    async with open_engine(redis_url, database_url, catalogue=EVERY_KIND) as engine:
+    async with open_engine(redis_url, database_url) as engine:
         events = await fill(engine)
         await asked(engine)
         await rebuild(engine.connection, engine.connection, [], engine.settings.cardinality_limit)

@@ -26,6 +26,7 @@ DAYS = Tally(
     ("lesson.progressed", "http.request"),
     (ACTOR,),
     "day",
+    sums=("duration",),
     greatest=("duration",),
     last=("http.route",),
 )
