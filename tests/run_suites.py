@@ -22,6 +22,14 @@ from xml.etree import ElementTree
 ROOT = Path(__file__).resolve().parent.parent
 #: Suites that run one after the other, side by side with the other lanes: all of them wait for servers half of their time. The
 #: first lane is this process's own, behind the checks, and its output is shown as it comes.
+#: Those of the integration tests that start and kill processes all the time.
+PROCESSES = [
+    f"tests/integration/{name}"
+    for name in (
+        "local", "test_doctor.py", "test_doctor_faults.py", "test_probe.py", "test_takeover.py", "test_waiting.py",
+        "test_worker_process.py",
+    )
+]  # fmt: skip
 LANES: tuple[dict[str, list[str]], ...] = (
     {
         "unit": ["tests/unit"],
@@ -29,12 +37,12 @@ LANES: tuple[dict[str, list[str]], ...] = (
         "architecture": ["tests/test_architecture.py"],
         "api": ["tests/api"],
     },
-    {"integration": ["tests/integration", "--ignore=tests/integration/local"]},
+    {"integration": ["tests/integration", *(f"--ignore={path}" for path in PROCESSES)]},
     {
         "faults": ["tests/faults"],
         "acceptance": ["tests/acceptance"],
         "browser": ["tests/browser"],
-        "local": ["tests/integration/local"],
+        "processes": PROCESSES,
     },
 )
 CHECKS = {
@@ -174,7 +182,16 @@ def lane_beside(lane: Mapping[str, list[str]], work: Path) -> Iterator[Callable[
 def pytest_command(name: str, arguments: list[str], work: Path, measured: bool) -> list[str]:
     """What python is called with to run pytest."""
     coverage = ["-m", "coverage", "run"] if measured else []
-    return [*coverage, "-m", "pytest", "-rs", f"--junitxml={work / f'{name}.xml'}", *arguments]
+    return [
+        *coverage,
+        "-m",
+        "pytest",
+        "-rs",
+        "--durations=15",
+        "--durations-min=4",
+        f"--junitxml={work / f'{name}.xml'}",
+        *arguments,
+    ]
 
 
 def counted(name: str, seconds: float, code: int, work: Path) -> Outcome:

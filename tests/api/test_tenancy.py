@@ -52,6 +52,7 @@ async def pool(redis_url: str, database_url: str) -> AsyncIterator[Pool]:
 FILLING = (
     "INSERT INTO imports (tenant_id, digest, lane, source, options) SELECT $1, $2::bytea, decode(md5($1::int::text), 'hex'), 'test', '{}'",
     "INSERT INTO dead_letters (tenant_id, shard, content_id, reason) SELECT $1, 0, $2::bytea, 'test'",
+    "INSERT INTO dead_letters_counted SELECT 0, $1::int, 'late', now(), 1 WHERE $2::bytea IS NOT NULL",
     "INSERT INTO dimension_overflow SELECT 0, $1::int, 'http.route', now() WHERE $2::bytea IS NOT NULL",
     "INSERT INTO verifications (tenant_id, revision, positions, differences) SELECT $1, 0, '{}', 0 WHERE $2::bytea IS NOT NULL",
     (

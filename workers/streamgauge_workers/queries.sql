@@ -272,8 +272,8 @@ WHERE starts_with(a.application_name, $1) AND a.datname = current_database() AND
   AND CASE WHEN w.worker_id IS NULL THEN CASE WHEN a.state = 'idle in transaction' THEN a.state_change END ELSE w.seen_at END
       < now() - $2 * interval '1 second'
 
--- lease_release: give a shard back
-DELETE FROM leases WHERE shard = $1 AND worker_id = $2
+-- lease_release: give a shard back. Its row stays: making one waits for whoever holds the shard's row, and a turn must not wait.
+UPDATE leases SET expires_at = '-infinity' WHERE shard = $1 AND worker_id = $2
 
 -- canonical_tenants: every tenant that a summary row names, there or not
 SELECT tenant_id FROM hourly_summary UNION SELECT tenant_id FROM daily_summary UNION SELECT tenant_id FROM summary_members
