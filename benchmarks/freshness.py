@@ -14,7 +14,7 @@ import asyncio
 import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Self
@@ -89,11 +89,15 @@ class Pollers:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        for task in self._tasks:
-            task.cancel()
-        for task in self._tasks:
-            with suppress(asyncio.CancelledError):
-                await task
+        running = set(self._tasks)
+        while running:
+            for task in running:
+                task.cancel()
+            # Again if need be: a client that is just being answered may keep a cancellation to itself.
+            ended, running = await asyncio.wait(running, timeout=1.0)
+            for task in ended:
+                if not task.cancelled():
+                    task.result()
         await self._open.aclose()
 
     async def until_seen(self, tracked: Mapping[str, list[int]]) -> None:

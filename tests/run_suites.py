@@ -45,6 +45,8 @@ LANES: tuple[dict[str, list[str]], ...] = (
         "processes": PROCESSES,
     },
 )
+#: What they run is run by others too, and measuring makes every process they start slower.
+UNMEASURED = {"faults", "acceptance", "browser"}
 CHECKS = {
     "lint": ["-m", "ruff", "check", "."],
     "format": ["-m", "ruff", "format", "--check", "."],
@@ -147,7 +149,7 @@ def lane_beside(lane: Mapping[str, list[str]], work: Path) -> Iterator[Callable[
                 return
             began = time.monotonic()
             with (work / f"{name}.txt").open("w") as output:
-                command = [sys.executable, *pytest_command(name, given, work, True)]
+                command = [sys.executable, *pytest_command(name, given, work, name not in UNMEASURED)]
                 environment = {**os.environ, "COVERAGE_FILE": str(work / "coverage")}
                 running.append(
                     subprocess.Popen(

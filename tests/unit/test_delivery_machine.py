@@ -710,11 +710,15 @@ def test_while_redis_keeps_what_it_has_nothing_is_lost_but_what_died_in_a_proces
 
 def test_trimming_behind_a_position_that_a_failover_may_still_take_back_is_found_out() -> None:
     with pytest.raises(Broken, match="trimmed before"):
-        walk_until_broken(replace(Rules(), aged_trim=False), redis_fails=False)
+        walk_until_broken(replace(Rules(), aged_trim=False), MISSED_AT["aged_trim"], redis_fails=False)
 
 
-def walk_until_broken(rules: Rules, redis_fails: bool = True) -> None:
-    for seed in range(400):
+#: Walks on which the rules that are missed least often were missed first; the search begins there.
+MISSED_AT = {"history": 67, "strays": 21, "aged_acknowledgements": 28, "aged_trim": 39, "birthmark": 11}
+
+
+def walk_until_broken(rules: Rules, first: int = 0, redis_fails: bool = True) -> None:
+    for seed in range(first, 400):
         walk(rules, seed, 1500, redis_fails)
 
 
@@ -743,7 +747,7 @@ def remember_only_the_last(patch: pytest.MonkeyPatch) -> None:
 def test_a_protocol_without_one_of_its_rules_is_found_out(removed: str, noticed: str) -> None:
     rules = replace(Rules(), **{removed: False})
     with pytest.raises(Broken, match=noticed):
-        walk_until_broken(rules)
+        walk_until_broken(rules, MISSED_AT.get(removed, 0))
 
 
 def test_remembering_only_the_last_number_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
