@@ -15,13 +15,13 @@ from pyroaring import BitMap
 
 from streamgauge.errors import ArchiveError
 from streamgauge.event import Event
+from streamgauge.event_log.entries import digest
 from streamgauge.frame import freeze
 from streamgauge.outcomes import APPLIED, ERASED, LATE
 from streamgauge.ranges import Ranges
 from streamgauge.summaries.histogram import Histogram
 from streamgauge.summaries.measures import Measures
 from streamgauge.table import thaw
-from streamgauge_workers import event_log
 from streamgauge_workers.canonical import RowName
 from streamgauge_workers.log_source import entry_of
 from streamgauge_workers.retention import seal
@@ -39,7 +39,7 @@ def row_of(payload: bytes, n: int, outcomes: bytes | None = None, first: int = 0
     """A row of the event log."""
     return {
         "applied_day": DAY, "shard": 3, "applied_at": datetime(2026, 10, 1, 4, 5, 6, 789, UTC), "lane": LANE, "first": first, "n": n,
-        "tenants": [1, 2], "outcomes": outcomes, "digest": event_log.digest(payload, outcomes), "payload": zstandard.compress(payload),
+        "tenants": [1, 2], "outcomes": outcomes, "digest": digest(payload, outcomes), "payload": zstandard.compress(payload),
     }  # fmt: skip
 
 

@@ -29,6 +29,7 @@ from asyncpg import Record
 from streamgauge.database import Connection
 from streamgauge.errors import FrameError, NewerFrameError
 from streamgauge.event import Event
+from streamgauge.event_log.entries import digest
 from streamgauge.frame import freeze
 from streamgauge.outcomes import APPLIED, CODES, ERASED, NOBODYS
 from streamgauge.table import Mask, Table, thaw
@@ -94,7 +95,7 @@ def rewrite(
         event_log.instant(int(left.occurred_at.min())),
         event_log.instant(int(left.occurred_at.max())),
         outcomes,
-        event_log.digest(payload, outcomes),
+        digest(payload, outcomes),
         zstandard.ZstdCompressor(level=event_log.COMPRESSION_LEVEL).compress(payload),
         keys,
         int(owned.sum()),

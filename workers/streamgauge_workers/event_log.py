@@ -4,7 +4,6 @@ What `verify`, `rebuild`, event queries and erasure read. Frozen batches instead
 the time, and nothing is reformatted between the stream and the proof.
 """
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -16,6 +15,7 @@ import zstandard
 from streamgauge.database import Connection
 from streamgauge.entry import Batch
 from streamgauge.errors import FrameError
+from streamgauge.event_log.entries import content_of, digest
 from streamgauge.outcomes import Outcomes
 from streamgauge.table import Table, thaw
 from streamgauge_workers import partitions
@@ -81,17 +81,9 @@ def span(table: Table) -> tuple[datetime, datetime]:
     return instant(int(table.occurred_at.min())), instant(int(table.occurred_at.max()))
 
 
-def digest(payload: bytes, outcomes: bytes | None) -> bytes:
-    """16 bytes over what the entry held and what was decided, so that a change of either in the log is noticed."""
-    return hashlib.blake2b(payload, digest_size=16, key=hashlib.blake2b(outcomes or b"").digest()).digest()
-
-
 def read(row: asyncpg.Record | Mapping[str, Any]) -> Table:
     """The table of a row of the log. Raises FrameError when its payload or outcomes are not what was stored."""
-    try:
-        payload = zstandard.ZstdDecompressor().decompress(row["payload"])
-    except zstandard.ZstdError as error:
-        raise FrameError(f"its payload cannot be decompressed: {error}") from error
+    payload = content_of(row["payload"])
     if digest(payload, row["outcomes"]) != row["digest"]:
         raise FrameError("its payload or outcomes do not match its digest")
     table = thaw(payload)

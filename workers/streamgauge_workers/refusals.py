@@ -98,6 +98,8 @@ async def expire(connection: Connection, shard: int, age: timedelta) -> int:
 
 
 def _refused(table: Table, tenant_ids: Sequence[int], outcomes: Outcomes) -> Iterator[tuple[int, Whose]]:
+    if not outcomes.any():  # as nearly always, and asked for every batch
+        return
     for row in np.flatnonzero(~np.isin(outcomes, (APPLIED, REPEATED_KEY, TENANT_DELETED))).tolist():
         reason = CODES[int(outcomes[row])].reason
         yield row, Whose(None if reason in NOBODYS else tenant_ids[int(table.tenant.codes[row])], reason)

@@ -66,7 +66,7 @@ class Summariser:
         await self.admissions.load(connection, touched_days(table, scopes))
         actors = await self.actors.resolve(connection, aside, table, scopes)
         folding = fold(table, actors, scopes, self.catalogue, self.admissions.admit)
-        groups = [group async for group in breathing(folding)]
+        groups = [group async for some in breathing(folding) for group in some]
         await self._merge(connection, groups)
         if self.catalogue.tallies:
             states = tally(table, scopes, self.catalogue.tallies)

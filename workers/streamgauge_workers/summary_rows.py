@@ -67,9 +67,10 @@ class SummaryRows:
             wanted[RowKey("h", series_id, group.hour)] = group.key.tenant_id
             wanted[RowKey("d", series_id, group.day)] = group.key.tenant_id
         await self._open(connection, wanted, new_series)
-        async for series_id, group in breathing(groups):
-            self.dirty[RowKey("h", series_id, group.hour)].merge(group.measures)
-            self.dirty[RowKey("d", series_id, group.day)].merge(group.measures)
+        async for some in breathing(groups):
+            for series_id, group in some:
+                self.dirty[RowKey("h", series_id, group.hour)].merge(group.measures)
+                self.dirty[RowKey("d", series_id, group.day)].merge(group.measures)
 
     async def _open(self, connection: Connection, wanted: dict[RowKey, int], new_series: set[int]) -> None:
         missing = [key for key in wanted if key not in self.rows]
@@ -94,22 +95,24 @@ class SummaryRows:
         rows = await connection.fetch(
             self.queries["summary_load"].format(grain=name), self.shard, series, buckets
         )
-        async for found in breathing(rows):
-            row = self.rows[RowKey(grain, found["series_id"], found["bucket"])]
-            try:
-                row.measures = stored_measures(found)
-            except ValueError as error:
-                raise self._damaged(f"{name}_summary", found) from error
+        async for some in breathing(rows):
+            for found in some:
+                row = self.rows[RowKey(grain, found["series_id"], found["bucket"])]
+                try:
+                    row.measures = stored_measures(found)
+                except ValueError as error:
+                    raise self._damaged(f"{name}_summary", found) from error
         rows = await connection.fetch(
             self.queries["members_load"], self.shard, grain.encode(), series, buckets
         )
-        async for found in breathing(rows):
-            row = self.rows[RowKey(grain, found["series_id"], found["bucket"])]
-            try:
-                row.measures.members = union(found["parts"])
-            except (ValueError, IndexError) as error:
-                raise self._damaged("summary_members", found) from error
-            row.parts = found["last"]
+        async for some in breathing(rows):
+            for found in some:
+                row = self.rows[RowKey(grain, found["series_id"], found["bucket"])]
+                try:
+                    row.measures.members = union(found["parts"])
+                except (ValueError, IndexError) as error:
+                    raise self._damaged("summary_members", found) from error
+                row.parts = found["last"]
 
     def _damaged(self, table: str, found: Record) -> ServerError:
         # The server's trouble and not the entries': these must wait for the repair and not become dead letters.
@@ -123,7 +126,7 @@ class SummaryRows:
         dirty, self.dirty = self.dirty, {}
         for grain, name in GRAINS.items():
             for rows in parts([(key, row) for key, row in dirty.items() if key.grain == grain]):
-                values = [_values(item) async for item in breathing(rows)]
+                values = [_values(item) async for some in breathing(rows) for item in some]
                 await connection.execute(
                     self.queries["summary_store"].format(grain=name), self.shard, *_columns(values)
                 )
@@ -136,15 +139,14 @@ class SummaryRows:
         self, connection: Connection, grain: Grain, rows: Sequence[tuple[RowKey, Row]]
     ) -> None:
         fresh, compacted = [], []
-        async for key, row in breathing(rows):
-            if not row.fresh:
-                continue
-            members, row.fresh = row.fresh, BitMap()
-            if row.parts >= MOST_PARTS:
-                compacted.append((key.series_id, key.bucket))
-                members, row.parts = row.measures.members, 0
-            row.parts += 1
-            fresh.append((key.series_id, row.tenant_id, key.bucket, row.parts, members.serialize()))
+        async for some in breathing([(key, row) for key, row in rows if row.fresh]):
+            for key, row in some:
+                members, row.fresh = row.fresh, BitMap()
+                if row.parts >= MOST_PARTS:
+                    compacted.append((key.series_id, key.bucket))
+                    members, row.parts = row.measures.members, 0
+                row.parts += 1
+                fresh.append((key.series_id, row.tenant_id, key.bucket, row.parts, members.serialize()))
         if compacted:
             await connection.execute(
                 self.queries["members_remove"], self.shard, grain.encode(), *_columns(compacted)
