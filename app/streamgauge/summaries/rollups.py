@@ -28,11 +28,15 @@ KINDS: Mapping[type, Kind] = {int: "i", float: "f", str: "s", bool: "b"}
 
 @dataclass(frozen=True, slots=True)
 class Property:
-    """One declared property: its type, what it is kept for, and its unit if it has one."""
+    """One declared property: its type, what it is kept for, and its unit if it has one.
+
+    An `identity` names somebody, as the host knows them: it leaves the host as the pseudonym that this actor has (hexadecimal).
+    """
 
     type: type
     purpose: str
     unit: str = ""
+    identity: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from typing import Final, Literal, NamedTuple
 from streamgauge.errors import SettingsError
 from streamgauge.event import Value
 
-#: Parts of a key that are not properties.
+#: Parts of a key that are not properties; `rollups.EVENT_NAME` is another.
 ACTOR: Final = "actor"
 GROUP: Final = "group"
 SESSION: Final = "session"

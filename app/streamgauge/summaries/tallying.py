@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from streamgauge.event import Value
 from streamgauge.summaries.fold import Scope, texts_of
+from streamgauge.summaries.rollups import EVENT_NAME
 from streamgauge.summaries.tallies import (
     ACTOR,
     ALL_TIME,
@@ -102,7 +103,12 @@ class _Prepared:
 
     def _part(self, name: str) -> Labels:
         if name not in self.labels:
-            own = {ACTOR: self.table.actor, GROUP: self.table.group, SESSION: self.table.session}
+            own = {
+                ACTOR: self.table.actor,
+                GROUP: self.table.group,
+                SESSION: self.table.session,
+                EVENT_NAME: self.table.name,
+            }
             self.labels[name] = own[name] if name in own else texts_of(self.table, name)
         return self.labels[name]
 
