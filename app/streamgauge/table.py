@@ -6,7 +6,7 @@ batches comes from.
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
@@ -58,6 +58,15 @@ class Table:
     key_rows: Ints
     keys: list[bytes]
     columns: dict[tuple[str, str], Column] = field(default_factory=dict)
+    #: Where the events were numbered; none until `located`.
+    lane: Labels | None = None
+    number: Ints | None = None
+
+    def located(self, lane: bytes, first: int) -> "Table":
+        """The same rows, as numbered from `first` on in a lane: what tells events apart that have no key."""
+        return replace(
+            self, lane=Labels([lane], np.zeros(self.n, np.int32)), number=np.arange(first, first + self.n)
+        )
 
     def select(self, mask: Mask) -> "Table":
         """The rows where `mask` holds; dictionaries stay as they are."""
@@ -75,7 +84,8 @@ class Table:
         return Table(
             int(mask.sum()), self.occurred_at[mask], kept_of(self.name), kept_of(self.tenant), kept_of(self.source),
             kept_of(self.actor), kept_of(self.session), kept_of(self.group), kept_of(self.device),
-            place[self.key_rows[keep]], keys, columns,
+            place[self.key_rows[keep]], keys, columns, None if self.lane is None else kept_of(self.lane),
+            None if self.number is None else self.number[mask],
         )  # fmt: skip
 
     def event(self, row: int) -> Event:
@@ -231,7 +241,19 @@ def join(tables: Sequence[Table]) -> Table:
         np.concatenate([table.key_rows + start for start, table in zip(starts, tables, strict=False)]),
         [key for table in tables for key in table.keys],
         columns,
+        _joined([table.lane for table in tables]),
+        _numbers([table.number for table in tables]),
     )
+
+
+def _joined(parts: Sequence[Labels | None]) -> Labels | None:
+    known = [part for part in parts if part is not None]
+    return _join_labels(known) if len(known) == len(parts) else None
+
+
+def _numbers(parts: Sequence[Ints | None]) -> Ints | None:
+    known = [part for part in parts if part is not None]
+    return np.concatenate(known) if len(known) == len(parts) else None
 
 
 def _join_labels(parts: Sequence[Labels]) -> Labels:

@@ -24,7 +24,7 @@ from streamgauge.errors import ServerError
 from streamgauge.server import create_server
 from streamgauge_migrations import require_current
 from tests.api.server import bearer, open_api
-from tests.integration.engine import generate, open_engine
+from tests.integration.engine import EVERY_KIND, generate, open_engine
 
 TENANTS = {"berlin": "Europe/Berlin", "kolkata": "Asia/Kolkata"}
 #: What an entry of holds events of several tenants, and so is let through for each of them.
@@ -34,7 +34,7 @@ MIXED = "event_log"
 @pytest.fixture
 async def pool(redis_url: str, database_url: str) -> AsyncIterator[Pool]:
     """The server's connections, to a database in which two tenants have rows in every table."""
-    async with open_engine(redis_url, database_url, TENANTS) as engine:
+    async with open_engine(redis_url, database_url, TENANTS, EVERY_KIND) as engine:
         await engine.publish(generate(3, 400, tuple(TENANTS)))
         await engine.drain()
         connection = engine.connection

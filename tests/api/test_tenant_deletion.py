@@ -27,7 +27,7 @@ from streamgauge_workers.deletion import SQL, Deletion, Tally
 from streamgauge_workers.erasure import Erasure
 from streamgauge_workers.rebuild import rebuild
 
-from ..integration.engine import DAY, Engine, Plain, event_of, generate, open_engine
+from ..integration.engine import DAY, EVERY_KIND, Engine, Plain, event_of, generate, open_engine
 from ..integration.program import Program, given
 
 GONE = "delhi"
@@ -277,7 +277,7 @@ async def assert_gone(engine: Engine, tenant_id: int) -> None:
 async def test_nothing_of_a_deleted_tenant_is_left_and_nothing_of_the_others_changes(
     redis_url: str, database_url: str
 ) -> None:
-    async with open_engine(redis_url, database_url, cardinality_limit=5) as engine:
+    async with open_engine(redis_url, database_url, catalogue=EVERY_KIND, cardinality_limit=5) as engine:
         events = await fill(engine)
         tenant_id = await tenant_of(engine.connection)
         mine, others = await contents(engine.connection, tenant_id)
@@ -317,7 +317,7 @@ async def test_nothing_of_a_deleted_tenant_is_left_and_nothing_of_the_others_cha
 
 
 async def test_what_other_tenants_had_in_a_refused_entry_is_kept(redis_url: str, database_url: str) -> None:
-    async with open_engine(redis_url, database_url) as engine:
+    async with open_engine(redis_url, database_url, catalogue=EVERY_KIND) as engine:
         await fill(engine)
         query = "SELECT dead_letter_id, lane, raw, reason, events FROM dead_letters WHERE reason IN ('undecodable', 'range_conflict', 'poison') ORDER BY 1"
         before = await engine.connection.fetch(query)
@@ -357,7 +357,7 @@ ADDED = (
 
 
 async def test_a_table_that_is_added_later_is_not_forgotten(redis_url: str, database_url: str) -> None:
-    async with open_engine(redis_url, database_url) as engine:
+    async with open_engine(redis_url, database_url, catalogue=EVERY_KIND) as engine:
         await fill(engine)
         for statement in ADDED:
             await engine.connection.execute(statement)
@@ -396,7 +396,7 @@ GUARDS = (
 async def test_every_row_of_a_shard_is_written_under_its_token_and_series_go_last(
     redis_url: str, database_url: str
 ) -> None:
-    async with open_engine(redis_url, database_url) as engine:
+    async with open_engine(redis_url, database_url, catalogue=EVERY_KIND) as engine:
         await fill(engine)
         for statement in GUARDS:
             await engine.connection.execute(statement)
@@ -433,7 +433,7 @@ async def test_a_deletion_that_dies_at_any_step_ends_with_the_same_receipt_and_v
             if done == lives:
                 raise DiedError
 
-    async with open_engine(redis_url, database_url, cardinality_limit=5) as engine:
+    async with open_engine(redis_url, database_url, catalogue=EVERY_KIND, cardinality_limit=5) as engine:
         events = await fill(engine)
         tenant_id = await tenant_of(engine.connection)
         mine, others = await contents(engine.connection, tenant_id)
@@ -503,7 +503,7 @@ async def test_a_killed_worker_is_followed_by_another_that_completes_the_deletio
 async def test_beside_live_traffic_of_all_tenants_the_others_lose_and_double_nothing(
     redis_url: str, database_url: str
 ) -> None:
-    async with open_engine(redis_url, database_url) as engine:
+    async with open_engine(redis_url, database_url, catalogue=EVERY_KIND) as engine:
         events = await fill(engine)
         tenant_id = await tenant_of(engine.connection)
         others = generate(11, 400, STAY)
@@ -539,7 +539,7 @@ async def test_beside_live_traffic_of_all_tenants_the_others_lose_and_double_not
 async def test_a_worker_that_knew_the_tenant_counts_none_of_its_events_once_the_token_was_moved(
     redis_url: str, database_url: str
 ) -> None:
-    async with open_engine(redis_url, database_url) as engine:
+    async with open_engine(redis_url, database_url, catalogue=EVERY_KIND) as engine:
         tenant_id = await tenant_of(engine.connection)
         with (
             patch("streamgauge_workers.tenants.Tenants.REFRESH_SECONDS", 1e9),
@@ -562,7 +562,7 @@ async def test_late_events_are_refused_by_a_reason_of_their_own_and_leave_no_con
 ) -> None:
     late = [{**event, "at": event["at"] - 30 * DAY} for event in marked(4)]
     strange = [{**event, "tenant": "nobody", "properties": {}} for event in generate(3, 5)]
-    async with open_engine(redis_url, database_url) as engine:
+    async with open_engine(redis_url, database_url, catalogue=EVERY_KIND) as engine:
         tenant_id = await tenant_of(engine.connection)
         await engine.publish(marked(7), 5)
         await engine.drain()
@@ -592,7 +592,7 @@ async def idle(_: Erasure) -> None:
 async def test_a_tenant_of_the_same_name_made_again_starts_from_nothing(
     redis_url: str, database_url: str
 ) -> None:
-    async with open_engine(redis_url, database_url) as engine:
+    async with open_engine(redis_url, database_url, catalogue=EVERY_KIND) as engine:
         await fill(engine)
         stay = await engine.rows()
         old = await engine.connection.fetchval("SELECT lane FROM imports")
@@ -639,7 +639,7 @@ async def test_a_tenant_of_the_same_name_made_again_starts_from_nothing(
 async def test_the_stream_read_again_after_a_deletion_brings_nothing_back(
     redis_url: str, database_url: str
 ) -> None:
-    async with open_engine(redis_url, database_url) as engine:
+    async with open_engine(redis_url, database_url, catalogue=EVERY_KIND) as engine:
         await fill(engine)
         tenant_id = await tenant_of(engine.connection)
         await asked(engine)
@@ -680,7 +680,7 @@ async def test_a_rebuild_between_two_steps_leaves_the_deleted_tenant_out(
 async def test_the_tenant_itself_stays_until_servers_have_forgotten_its_keys(
     redis_url: str, database_url: str
 ) -> None:
-    async with open_engine(redis_url, database_url) as engine:
+    async with open_engine(redis_url, database_url, catalogue=EVERY_KIND) as engine:
         await fill(engine)
         tenant_id = await tenant_of(engine.connection)
         await asked(engine, timedelta(0))
@@ -704,7 +704,7 @@ async def test_the_tenant_itself_stays_until_servers_have_forgotten_its_keys(
 async def test_a_damaged_entry_is_blanked_if_it_was_the_tenants_alone_and_named_in_the_receipt_if_not(
     redis_url: str, database_url: str
 ) -> None:
-    async with open_engine(redis_url, database_url) as engine:
+    async with open_engine(redis_url, database_url, catalogue=EVERY_KIND) as engine:
         await engine.publish([{**event, "shard": 0} for event in marked(5)])
         await engine.publish([{**event, "shard": 1} for event in [*generate(1, 5, STAY), *marked(5)]])
         await engine.drain()
@@ -725,7 +725,7 @@ async def test_a_damaged_entry_is_blanked_if_it_was_the_tenants_alone_and_named_
 async def test_deletions_asked_for_twice_are_completed_together_and_others_are_left_alone(
     redis_url: str, database_url: str
 ) -> None:
-    async with open_engine(redis_url, database_url) as engine:
+    async with open_engine(redis_url, database_url, catalogue=EVERY_KIND) as engine:
         await engine.publish(generate(5, 50))
         await engine.drain()
         # A receipt alone deletes nobody: the tenant has to be marked as well.
@@ -756,7 +756,7 @@ async def test_a_deletion_that_cannot_go_on_does_not_hold_up_another(
             raise DiedError
         return step(self, connection, shard)
 
-    async with open_engine(redis_url, database_url) as engine:
+    async with open_engine(redis_url, database_url, catalogue=EVERY_KIND) as engine:
         await engine.publish(generate(6, 50))
         await engine.drain()
         await asked(engine, timedelta(hours=2))
@@ -785,7 +785,7 @@ async def test_a_row_that_comes_at_the_last_moment_is_found_before_the_tenant_go
         )
         return await shorten(self, connection, deletion)
 
-    async with open_engine(redis_url, database_url) as engine:
+    async with open_engine(redis_url, database_url, catalogue=EVERY_KIND) as engine:
         await engine.publish(marked(5))
         await engine.drain()
         tenant_id = await tenant_of(engine.connection)
@@ -803,7 +803,7 @@ async def test_a_row_that_comes_at_the_last_moment_is_found_before_the_tenant_go
 async def test_two_workers_at_it_at_once_count_everything_once(redis_url: str, database_url: str) -> None:
     """Which takes turns is only to save work: here nobody does."""
     no_turns = {**SQL, "deletion_turn": "SELECT $1::int > 0"}
-    async with open_engine(redis_url, database_url, cardinality_limit=5) as engine:
+    async with open_engine(redis_url, database_url, catalogue=EVERY_KIND, cardinality_limit=5) as engine:
         await fill(engine)
         tenant_id = await tenant_of(engine.connection)
         mine, _ = await contents(engine.connection, tenant_id)

@@ -24,7 +24,9 @@ from streamgauge.ranges import Ranges
 from streamgauge.redis_stream import RedisStream
 from streamgauge.settings import Settings
 from streamgauge.stream import stream_key
+from streamgauge.summaries.boards import Board, Points
 from streamgauge.summaries.rollups import Catalogue
+from streamgauge.summaries.tallies import ACTOR, Tally
 from streamgauge_workers import canonical
 from streamgauge_workers.admissions import Cell
 from streamgauge_workers.delivery import LaneState, Ledger, ledger
@@ -40,6 +42,12 @@ ZONES = {"delhi": "Asia/Kolkata", "chatham": "Pacific/Chatham", "york": "America
 PATIENCE = 30.0  # seconds until a test that waits gives up
 HOUR = 3_600_000_000
 DAY = 24 * HOUR
+
+#: With something in every table that a tenant may have rows in.
+EVERY_KIND = CATALOGUE.extended(
+    Tally("progress", ("lesson.progressed", "draft.shared"), (ACTOR,), "day", sums=("duration",)),
+    Board("sharing", (Points("draft.shared"), Points("lesson.progressed"))),
+)
 
 Plain = dict[str, Any]
 

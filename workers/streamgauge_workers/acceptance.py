@@ -15,6 +15,7 @@ from streamgauge.outcomes import (
     UNKNOWN_TENANT,
     Outcomes,
 )
+from streamgauge.summaries.boards import MOST_POINTS
 from streamgauge.summaries.calendar import END_SECOND, FIRST_SECOND
 from streamgauge.summaries.histogram import LARGEST
 from streamgauge.summaries.rollups import Catalogue
@@ -77,6 +78,14 @@ def _bad_values(table: Table, catalogue: Catalogue) -> Mask:
             if measured is not None:
                 low = 0 if rollup.histogram and name == rollup.value else -LARGEST
                 bad[measured.rows[(measured.values < low) | (measured.values > LARGEST)]] = True
+    for name in {name for tally in catalogue.tallies for name in (*tally.sums, *tally.greatest)}:
+        measured = table.columns.get((name, "i"))
+        if measured is not None:
+            bad[measured.rows[(measured.values < 0) | (measured.values > LARGEST)]] = True
+    for points in {points for board in catalogue.boards for points in board.points}:
+        measured = table.columns.get((points.property or "", "i"))
+        if measured is not None:
+            bad[measured.rows[(measured.values < 0) | (measured.values > MOST_POINTS)]] = True
     return bad
 
 

@@ -194,6 +194,11 @@ class Applier:
         counts: Counter[tuple[int, Outcome]] = Counter()
         untrusted: Counter[Outcome] = Counter()
         if tables:
+            if self.catalogue.tallies:
+                tables = [
+                    part.located(batch.lane, batch.first)
+                    for batch, part in zip(readable, tables, strict=True)
+                ]
             table = join(tables)
             # The first time behind this token: what a deletion has announced by moving it has to be seen (rule P5).
             await self.tenants.require(connection, table.tenant.values, at, anew=not self.tenants_read)

@@ -347,3 +347,45 @@ INSERT INTO installation (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPD
 
 -- installation_set: the same, when it is meant to change
 INSERT INTO installation (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value
+
+-- tallies_add: add states to what is kept of their entities
+INSERT INTO tally_rows AS t (
+    shard, tenant_id, tally, bucket, digest, actor, parts, count, sums, greatest, first_at, first_id, last_at, last_id, said)
+SELECT $1, o, n, to_timestamp(b), d, a, p::text[], c, s::numeric[], g::bigint[], fa, fi, la, li, v::jsonb FROM unnest(
+    $2::int[], $3::text[], $4::bigint[], $5::bytea[], $6::bytea[], $7::text[], $8::bigint[], $9::text[], $10::text[], $11::bigint[],
+    $12::bytea[], $13::bigint[], $14::bytea[], $15::text[]) AS new (o, n, b, d, a, p, c, s, g, fa, fi, la, li, v)
+ON CONFLICT (shard, tenant_id, tally, bucket, digest) DO UPDATE SET
+    count = t.count + excluded.count,
+    sums = ARRAY(SELECT x + y FROM unnest(t.sums, excluded.sums) WITH ORDINALITY AS u (x, y, i) ORDER BY i),
+    greatest = ARRAY(SELECT greatest(x, y) FROM unnest(t.greatest, excluded.greatest) WITH ORDINALITY AS u (x, y, i) ORDER BY i),
+    first_at = least(t.first_at, excluded.first_at),
+    first_id = CASE WHEN (excluded.first_at, excluded.first_id) < (t.first_at, t.first_id) THEN excluded.first_id ELSE t.first_id END,
+    last_at = greatest(t.last_at, excluded.last_at),
+    last_id = CASE WHEN (excluded.last_at, excluded.last_id) > (t.last_at, t.last_id) THEN excluded.last_id ELSE t.last_id END,
+    said = CASE WHEN (excluded.last_at, excluded.last_id) > (t.last_at, t.last_id) THEN excluded.said ELSE t.said END
+
+-- tallies_stored: all rows of these tenants
+SELECT tenant_id, tally, extract(epoch FROM bucket)::bigint AS bucket, actor, parts, count, sums, greatest, first_at, first_id, last_at,
+       last_id, said
+FROM tally_rows WHERE tenant_id = ANY($1::int[])
+
+-- scores_add: add to scores; tells what they are now, and which actors were not on their board before
+INSERT INTO board_scores AS b (tenant_id, board, timeframe, bucket, actor, score)
+SELECT o, n, f, to_timestamp(u), a, s FROM unnest($1::int[], $2::text[], $3::text[], $4::bigint[], $5::bytea[], $6::bigint[])
+    WITH ORDINALITY AS new (o, n, f, u, a, s, place) ORDER BY place
+ON CONFLICT (tenant_id, board, timeframe, bucket, actor) DO UPDATE SET score = b.score + excluded.score
+RETURNING tenant_id, board, timeframe, extract(epoch FROM bucket)::bigint AS bucket, actor, score, xmax = 0 AS entered
+
+-- levels_add: participants come to a level of score, or leave it
+INSERT INTO board_levels AS b (shard, tenant_id, board, timeframe, bucket, level, participants)
+SELECT $1, o, n, f, to_timestamp(u), l, p FROM unnest($2::int[], $3::text[], $4::text[], $5::bigint[], $6::int[], $7::bigint[])
+    AS new (o, n, f, u, l, p)
+ON CONFLICT (shard, tenant_id, board, timeframe, bucket, level) DO UPDATE SET participants = b.participants + excluded.participants
+
+-- scores_stored: all scores of these tenants
+SELECT tenant_id, board, timeframe, extract(epoch FROM bucket)::bigint AS bucket, actor, score
+FROM board_scores WHERE tenant_id = ANY($1::int[])
+
+-- levels_stored: how many participants of these tenants have which level, stripes merged
+SELECT tenant_id, board, timeframe, extract(epoch FROM bucket)::bigint AS bucket, level, sum(participants)::bigint AS participants
+FROM board_levels WHERE tenant_id = ANY($1::int[]) GROUP BY 1, 2, 3, board_levels.bucket, 5 HAVING sum(participants) <> 0

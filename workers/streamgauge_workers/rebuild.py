@@ -82,12 +82,14 @@ async def rebuild(
     an archive that cannot be read, ServerError when another rebuild is under way or something it builds on was changed meanwhile;
     nothing is changed then.
     """
-    known = [rollup.metric for rollup in catalogue.rollups]
+    known = catalogue.summaries
     if unknown := [metric for metric in metrics if metric not in known]:
         raise InputError(f"rollup {unknown[0]!r} is not declared; there are {', '.join(known)}", "rollup")
     chosen = Catalogue(
         catalogue.event_types,
         tuple(rollup for rollup in catalogue.rollups if rollup.metric in (metrics or known)),
+        tuple(tally for tally in catalogue.tallies if tally.name in (metrics or known)),
+        tuple(board for board in catalogue.boards if board.name in (metrics or known)),
     )
     shadow = Shadow(catalogue, chosen, not metrics, limit, Tenants())
     async with _turn(connection), shadow.tables(connection):

@@ -11,6 +11,9 @@ CREATE TEMPORARY TABLE shadow_series (LIKE series INCLUDING ALL);
 CREATE TEMPORARY TABLE shadow_hourly_summary (LIKE hourly_summary INCLUDING ALL);
 CREATE TEMPORARY TABLE shadow_daily_summary (LIKE daily_summary INCLUDING ALL);
 CREATE TEMPORARY TABLE shadow_summary_members (LIKE summary_members INCLUDING ALL);
+CREATE TEMPORARY TABLE shadow_tally_rows (LIKE tally_rows INCLUDING ALL);
+CREATE TEMPORARY TABLE shadow_board_scores (LIKE board_scores INCLUDING ALL);
+CREATE TEMPORARY TABLE shadow_board_levels (LIKE board_levels INCLUDING ALL);
 CREATE TEMPORARY TABLE shadow_dimension_values (LIKE dimension_values INCLUDING ALL);
 CREATE TEMPORARY TABLE shadow_dimension_overflow (LIKE dimension_overflow INCLUDING ALL);
 CREATE TEMPORARY TABLE shadow_seen (
@@ -20,10 +23,11 @@ CREATE TEMPORARY TABLE shadow_ids (shard smallint, shadow_id int, series_id int 
 
 -- shadow_drop: the shadow goes; without this it would go with the connection
 DROP TABLE IF EXISTS pg_temp.shadow_series, pg_temp.shadow_hourly_summary, pg_temp.shadow_daily_summary, pg_temp.shadow_summary_members,
+    pg_temp.shadow_tally_rows, pg_temp.shadow_board_scores, pg_temp.shadow_board_levels,
     pg_temp.shadow_dimension_values, pg_temp.shadow_dimension_overflow, pg_temp.shadow_seen, pg_temp.shadow_ids
 
 -- shadow_measure: nobody else tells the planner how large temporary tables are
-ANALYZE shadow_series, shadow_hourly_summary, shadow_daily_summary, shadow_summary_members, shadow_dimension_values, shadow_seen
+ANALYZE shadow_series, shadow_hourly_summary, shadow_daily_summary, shadow_summary_members, shadow_tally_rows, shadow_board_scores, shadow_dimension_values, shadow_seen
 
 -- shadow_admissions: begin with the values that a shard admitted until now
 INSERT INTO shadow_dimension_values SELECT * FROM dimension_values WHERE shard = $1
@@ -98,6 +102,30 @@ INSERT INTO summary_members (shard, series_id, tenant_id, grain, bucket, part, m
 SELECT n.shard, i.series_id, n.tenant_id, n.grain, n.bucket, n.part, n.members
 FROM shadow_summary_members n JOIN shadow_ids i ON i.shard = n.shard AND i.shadow_id = n.series_id
 ON CONFLICT DO NOTHING
+
+-- tallies_leave: rows of these tallies, or of all, that the shadow does not have just so
+DELETE FROM tally_rows r WHERE ($1::text[] IS NULL OR r.tally = ANY($1::text[])) AND NOT EXISTS (
+    SELECT FROM shadow_tally_rows n
+    WHERE (n.shard, n.tenant_id, n.tally, n.bucket, n.digest) = (r.shard, r.tenant_id, r.tally, r.bucket, r.digest)
+      AND (n.actor, n.parts, n.count, n.sums, n.greatest, n.first_at, n.first_id, n.last_at, n.last_id, n.said)
+          IS NOT DISTINCT FROM (r.actor, r.parts, r.count, r.sums, r.greatest, r.first_at, r.first_id, r.last_at, r.last_id, r.said))
+
+-- tallies_enter: the shadow's rows, but for those that are there already
+INSERT INTO tally_rows SELECT * FROM shadow_tally_rows ON CONFLICT DO NOTHING
+
+-- scores_leave: scores of these boards, or of all, that the shadow does not have just so
+DELETE FROM board_scores r WHERE ($1::text[] IS NULL OR r.board = ANY($1::text[])) AND NOT EXISTS (
+    SELECT FROM shadow_board_scores n WHERE (n.tenant_id, n.board, n.timeframe, n.bucket, n.actor, n.score)
+        = (r.tenant_id, r.board, r.timeframe, r.bucket, r.actor, r.score))
+
+-- scores_enter: the shadow's scores, but for those that are there already
+INSERT INTO board_scores SELECT * FROM shadow_board_scores ON CONFLICT DO NOTHING
+
+-- levels_leave: levels of these boards, or of all
+DELETE FROM board_levels WHERE $1::text[] IS NULL OR board = ANY($1::text[])
+
+-- levels_enter: the shadow's levels
+INSERT INTO board_levels SELECT * FROM shadow_board_levels
 
 -- values_leave: admitted values that the shadow has not admitted
 DELETE FROM dimension_values v WHERE NOT EXISTS (

@@ -17,8 +17,12 @@ from streamgauge.errors import ArchiveError
 from streamgauge.outcomes import APPLIED, CODES, NOBODYS, Outcome
 from streamgauge.ranges import Ranges
 from streamgauge.summaries.admission import rank
+from streamgauge.summaries.boards import Place
 from streamgauge.summaries.fold import MOST_EVENTS, Scope, fold
 from streamgauge.summaries.rollups import Catalogue
+from streamgauge.summaries.scoring import add_scores, score
+from streamgauge.summaries.tallies import State, TallyKey, add_states
+from streamgauge.summaries.tallying import tally
 from streamgauge.table import Ints, Table, join
 from streamgauge_workers import log_source
 from streamgauge_workers.admissions import Cell
@@ -38,6 +42,8 @@ class Recount:
     """What the log and its archives amount to."""
 
     rows: Rows = field(default_factory=dict)
+    tallies: dict[TallyKey, State] = field(default_factory=dict)
+    scores: dict[Place, int] = field(default_factory=dict)
     ledger: Counter[LedgerKey] = field(default_factory=Counter)
     done: dict[tuple[int, bytes], Ranges] = field(default_factory=dict)
     entries: int = 0
@@ -91,6 +97,8 @@ async def recount(
     async for table in _tables(connection, tenants, known, None):
         scopes = scopes_of(table, tenants)
         ids = _ids(table, scopes, actors, found)
+        add_states(found.tallies, tally(table, scopes, catalogue.tallies))
+        add_scores(found.scores, score(table, scopes, catalogue.boards))
         for group in fold(table, ids, scopes, catalogue, decide):
             for grain, bucket in (("h", group.hour), ("d", group.day)):
                 add(found.rows, RowName("h" if grain == "h" else "d", *group.key, bucket), group.measures)
@@ -108,6 +116,8 @@ def _take_seal(
         found.damaged.append(f"archive {archive.file}: {error}")
         return
     found.unsealed |= {rollup.metric for rollup in catalogue.rollups} - set(archive.metrics)
+    # Seals hold rows of summaries, which are few; states of everybody are as many as the events themselves.
+    found.unsealed |= {tally.name for tally in catalogue.tallies} | {board.name for board in catalogue.boards}
     sealed.take(seal.rows, which)
     for (hour, owner, code), events in seal.counts.items():
         found.ledger[owner, datetime.fromtimestamp(hour, UTC), CODES[code]] += events
@@ -149,7 +159,7 @@ def counted(entry: LogEntry, tenants: Tenants) -> Table:
     """
     own = tenants.by_name.keys() - tenants.deleting.keys()
     known = np.array([name in own for name in entry.table.tenant.values], np.bool_)[entry.table.tenant.codes]
-    return entry.table.select((entry.outcomes == APPLIED) & known)
+    return entry.table.located(entry.lane, entry.first).select((entry.outcomes == APPLIED) & known)
 
 
 def _account(found: Recount, entry: LogEntry, tenants: Tenants) -> None:

@@ -7,7 +7,10 @@ from streamgauge.database import Connection
 from streamgauge.summaries.calendar import Calendar
 from streamgauge.summaries.fold import Group, Scope, SeriesKey, fold, touched_days
 from streamgauge.summaries.rollups import OTHER, Catalogue
+from streamgauge.summaries.scoring import score
+from streamgauge.summaries.tallying import tally
 from streamgauge.table import Ints, Table
+from streamgauge_workers import board_scores, tally_rows
 from streamgauge_workers.actors import ActorIds
 from streamgauge_workers.admissions import Admissions, Cell, Eviction
 from streamgauge_workers.breathing import breathing
@@ -65,6 +68,12 @@ class Summariser:
         folding = fold(table, actors, scopes, self.catalogue, self.admissions.admit)
         groups = [group async for some in breathing(folding) for group in some]
         await self._merge(connection, groups)
+        if self.catalogue.tallies:
+            states = tally(table, scopes, self.catalogue.tallies)
+            await tally_rows.add(connection, self.shard, states, self.queries)
+        if self.catalogue.boards:
+            scores = score(table, scopes, self.catalogue.boards)
+            await board_scores.add(connection, self.shard, scores, self.queries)
         kept = self.hoarding and len(self.rows.dirty) < MOST_CACHED
         return Added(0 if kept else await self.store(connection), actors)
 

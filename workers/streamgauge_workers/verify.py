@@ -10,15 +10,19 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
 import orjson
 from asyncpg import Record
 
 from streamgauge.database import Connection
 from streamgauge.outcomes import Outcome
 from streamgauge.ranges import Ranges
+from streamgauge.summaries.boards import Place
+from streamgauge.summaries.histogram import buckets_of
 from streamgauge.summaries.measures import Measures
 from streamgauge.summaries.rollups import Catalogue
-from streamgauge_workers import canonical
+from streamgauge.summaries.tallies import merged
+from streamgauge_workers import canonical, tally_rows
 from streamgauge_workers.admissions import Cell
 from streamgauge_workers.canonical import Admitted, DayOf, RowName, Rows
 from streamgauge_workers.log_source import survey
@@ -101,6 +105,8 @@ async def verify(
         tables = [
             Compared("event_log", expected.entries + len(expected.damaged), expected.damaged),
             *_compare_summaries(_checkable(expected.rows, expected), _checkable(stored, expected), tenants),
+            await _compare_tallies(connection, expected, set(ids) - leaving, tenants),
+            *await _compare_boards(connection, expected, set(ids) - leaving, tenants),
             _compare_actors(expected, actors),
             await _compare_ledger(connection, expected, leaving),
             await _compare_lanes(connection, expected, max_lateness),
@@ -167,6 +173,55 @@ def _scalars(want: Measures, have: Measures) -> Iterator[str]:
     for scalar in SCALARS:
         if getattr(want, scalar) != getattr(have, scalar):
             yield f"{scalar} is {getattr(have, scalar)}, the event log gives {getattr(want, scalar)}"
+
+
+async def _compare_tallies(
+    connection: Connection, expected: Recount, tenant_ids: set[int], tenants: Tenants
+) -> Compared:
+    """Stripes merged, every row of every tally."""
+    rows = await connection.fetch(SQL["tallies_stored"], sorted(tenant_ids))
+    have = merged([tally_rows.read(row) for row in rows])
+    compared = Compared("tally_rows", len(have))
+    for key in sorted(expected.tallies.keys() | have.keys(), key=str):
+        if key.tally in expected.unsealed or expected.tallies.get(key) == have.get(key):
+            continue
+        tenant = tenants.by_id.get(key.tenant_id)
+        who = "" if key.actor is None else f" actor {key.actor.hex()}"
+        name = f"tally_rows tenant {tenant.name if tenant else key.tenant_id} {key.tally}{who} {list(key.parts)} at {key.bucket}"
+        compared.differences.append(
+            f"{name}: the table has {have.get(key)}, the event log gives {expected.tallies.get(key)}"
+        )
+    return compared
+
+
+async def _compare_boards(
+    connection: Connection, expected: Recount, tenant_ids: set[int], tenants: Tenants
+) -> list[Compared]:
+    """Every score, and that as many participants are counted for every level as have such scores."""
+    chosen = sorted(tenant_ids)
+    want = {place: score for place, score in expected.scores.items() if place.board not in expected.unsealed}
+    have = {Place(*row[:5]): row["score"] for row in await connection.fetch(SQL["scores_stored"], chosen)}
+    levels = Counter(
+        {tuple(row[:5]): row["participants"] for row in await connection.fetch(SQL["levels_stored"], chosen)}
+    )
+    counted: Counter[tuple[object, ...]] = Counter()
+    for place, level in zip(have, buckets_of(np.array(list(have.values()), np.int64)).tolist(), strict=True):
+        counted[*place[:4], level] += 1
+    scores, participants = Compared("board_scores", len(have)), Compared("board_levels", len(levels))
+
+    def named(table: str, tenant_id: int, *rest: object) -> str:
+        tenant = tenants.by_id.get(tenant_id)
+        return f"{table} tenant {tenant.name if tenant else tenant_id} {' '.join(map(str, rest))}"
+
+    for place in sorted(want.keys() | {each for each in have if each.board not in expected.unsealed}):
+        if want.get(place) != have.get(place):
+            name = named("board_scores", *place[:4], place.actor.hex())
+            scores.differences.append(f"{name} is {have.get(place)}, the event log gives {want.get(place)}")
+    for level in sorted(counted.keys() | levels.keys(), key=str):
+        if counted[level] != levels[level]:
+            name = named("board_levels", *level)
+            participants.differences.append(f"{name} is {levels[level]}, board_scores has {counted[level]}")
+    return [scores, participants]
 
 
 def _compare_actors(expected: Recount, actors: dict[tuple[int, bytes], int]) -> Compared:

@@ -1,9 +1,10 @@
 """What an event may carry: the declarations as allow-list and validator, fast enough for a request's path."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from math import isfinite
 from typing import Any, Final
 
+from streamgauge.capture.identity import LONGEST_IDENTIFIER, text_of
 from streamgauge.errors import SettingsError
 from streamgauge.event import Value
 from streamgauge.summaries.rollups import KINDS, EventType
@@ -14,6 +15,12 @@ LONGEST_NAME: Final = 200  # characters of an event's or a property's name
 #: Estimated bytes in memory of an event without its texts, and of one property.
 EVENT_SIZE: Final = 500
 PROPERTY_SIZE: Final = 80
+
+
+class Person(str):
+    """Somebody's identifier among an event's properties: a type of its own, so that it cannot be sent by mistake."""
+
+    __slots__ = ()
 
 
 class InvalidPropertyError(Exception):
@@ -28,17 +35,19 @@ class Declaration:
     def __init__(self, declared: EventType) -> None:
         """Raises SettingsError when the name or a property cannot be stored or has no type we know."""
         self.name = declared.name
-        self.kinds: dict[str, type] = {name: each.type for name, each in declared.properties.items()}
+        self.kinds: dict[str, type] = {
+            name: Person if each.identity else each.type for name, each in declared.properties.items()
+        }
         for name in (declared.name, *self.kinds):
             if not 0 < len(name) <= LONGEST_NAME or not name.isprintable():
                 raise SettingsError(
                     f"event type {declared.name!r}: {name!r} is no name of 1 to {LONGEST_NAME} printable characters"
                 )
-        for name, kind in self.kinds.items():
-            if kind not in KINDS:
-                known = ", ".join(each.__name__ for each in KINDS)
+        for name, each in declared.properties.items():
+            if each.type not in KINDS or (each.identity and each.type is not str):
+                known = "str" if each.identity else ", ".join(kind.__name__ for kind in KINDS)
                 raise SettingsError(
-                    f"event type {declared.name!r}: property {name!r} is a {kind!r}; it can be one of {known}"
+                    f"event type {declared.name!r}: property {name!r} is a {each.type!r}; it can be one of {known}"
                 )
 
     def admit(self, given: dict[str, Any]) -> tuple[dict[str, Value], int, tuple[str, ...]]:
@@ -78,7 +87,7 @@ class Declaration:
             if declared is None:
                 undeclared.append(name)
             elif value is not None:
-                kept[name] = _plain(name, value, declared)
+                kept[name] = _person(name, value) if declared is Person else _plain(name, value, declared)
         found, size, _ = self.admit(kept)
         return found, size, tuple(undeclared)
 
@@ -111,6 +120,26 @@ def _plain(name: str, value: Any, declared: type) -> Value:
     elif declared is bool:
         return value
     raise InvalidPropertyError(f"{name!r} is declared as {declared.__name__}, not {type(value).__name__}")
+
+
+def _person(name: str, value: Any) -> Person:
+    text = text_of(value)
+    if type(text) is not str or not is_storable(text, LONGEST_IDENTIFIER):
+        raise InvalidPropertyError(f"{name!r} is no identifier of 1 to {LONGEST_IDENTIFIER} characters")
+    return Person(text)
+
+
+def with_pseudonyms(
+    properties: Mapping[str, Value], pseudonym: Callable[[str], bytes]
+) -> Mapping[str, Value]:
+    """The properties as they are sent: a pseudonym, in hexadecimal, for everybody who is named in them."""
+    for value in properties.values():
+        if type(value) is Person:
+            return {
+                name: pseudonym(each).hex() if isinstance(each, Person) else each
+                for name, each in properties.items()
+            }
+    return properties
 
 
 def _length(name: str, text: str) -> int:

@@ -1,11 +1,12 @@
 """The step behind which nobody's identifier, address or session is known: pending events become events as they are sent."""
 
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Final, Protocol
 
 from streamgauge.capture.host_keys import TooManyTenantsError
 from streamgauge.capture.pending import DropReason, Pending
+from streamgauge.capture.properties import with_pseudonyms
 from streamgauge.capture.pseudonyms import TenantKeys
 from streamgauge.capture.troubles import Troubles
 from streamgauge.capture.visitors import Visitors
@@ -71,7 +72,8 @@ class Pseudonymiser:
         else:
             pseudonym = None if visitor is None else self._visitors.pseudonym(visitor, at)
         return Event(
-            name, at, tenant, pseudonym, None if session is None else self._session(keys, session), group, device, source, properties,
+            name, at, tenant, pseudonym, None if session is None else self._session(keys, session), group, device, source,
+            with_pseudonyms(properties, partial(self._actor, keys)),
             None if key is None else keys.event_id(name, key, actor, session),
         )  # fmt: skip
 

@@ -7,9 +7,11 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from streamgauge.access import Caller
 from streamgauge.capture.host_keys import HostKeys
+from streamgauge.capture.properties import with_pseudonyms
 from streamgauge.capture.publisher import Publisher
 from streamgauge.capture.quota import Quota
 from streamgauge.entry import Batch
@@ -82,7 +84,8 @@ class Intake:
         session = None if item.session is None else keys.pseudonym("session", item.session).hex()
         key = None if item.key is None else keys.event_id(item.name, item.key, caller.actor, item.session)
         return Event(
-            item.name, item.occurred_at, caller.tenant, caller.actor, session, item.group, None, caller.source, item.properties, key
+            item.name, item.occurred_at, caller.tenant, caller.actor, session, item.group, None, caller.source,
+            with_pseudonyms(item.properties, partial(keys.pseudonym, "actor")), key,
         )  # fmt: skip
 
     async def _send(self, shard: int, placed: Sequence[_Placed]) -> list[tuple[int, str]]:

@@ -94,6 +94,24 @@ def bitmap_of(ids: npt.NDArray[np.uint32]) -> BitMap:
     return BitMap(array("I", ids.tobytes()))
 
 
+def texts_of(table: Table, name: str) -> Labels:
+    """A property as text codes, whatever its kind; -1 where it is missing."""
+    values: list[str] = []
+    codes: Codes = np.full(table.n, -1, np.int32)
+    for kind in "sib":
+        column = table.columns.get((name, kind))
+        if column is None:
+            continue
+        if column.dictionary is not None:
+            texts, place = column.dictionary, column.values
+        else:
+            distinct, place = np.unique(column.values, return_inverse=True)
+            texts = [str(bool(value)).lower() if kind == "b" else str(value) for value in distinct.tolist()]
+        codes[column.rows] = place + len(values)
+        values = values + texts
+    return Labels(values, codes)
+
+
 class _Prepared:
     """What all rollups of one table share."""
 
@@ -253,31 +271,12 @@ class _Prepared:
         """A dimension's value of every row as codes, with what the cardinality limit does not admit as "(other)"."""
         key = f"{name}/{required}/{limited}"
         if key not in self.dimensions:
-            labels = self.table.name if name == EVENT_NAME else self._texts(name)
+            labels = self.table.name if name == EVENT_NAME else texts_of(self.table, name)
             if not required and (labels.codes < 0).any():
                 codes = np.where(labels.codes < 0, np.int32(len(labels.values)), labels.codes)
                 labels = Labels([*labels.values, NONE], codes)
             self.dimensions[key] = self._limited(name, labels) if limited else labels
         return self.dimensions[key]
-
-    def _texts(self, name: str) -> Labels:
-        """A property as text codes, whatever its kind; -1 where it is missing."""
-        values: list[str] = []
-        codes: Codes = np.full(self.table.n, -1, np.int32)
-        for kind in "sib":
-            column = self.table.columns.get((name, kind))
-            if column is None:
-                continue
-            if column.dictionary is not None:
-                texts, place = column.dictionary, column.values
-            else:
-                distinct, place = np.unique(column.values, return_inverse=True)
-                texts = [
-                    str(bool(value)).lower() if kind == "b" else str(value) for value in distinct.tolist()
-                ]
-            codes[column.rows] = place + len(values)
-            values = values + texts
-        return Labels(values, codes)
 
     def _limited(self, name: str, labels: Labels) -> Labels:
         """Ask for every (tenant, day, value) present whether it is admitted; the others get the code of "(other)".

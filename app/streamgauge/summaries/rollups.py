@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from streamgauge.errors import SettingsError
+from streamgauge.summaries.boards import Board
+from streamgauge.summaries.tallies import Tally
 
 ANY = "*"
 NONE = "(none)"  #: an event without the dimension's property
@@ -26,11 +28,15 @@ KINDS: Mapping[type, Kind] = {int: "i", float: "f", str: "s", bool: "b"}
 
 @dataclass(frozen=True, slots=True)
 class Property:
-    """One declared property: its type, what it is kept for, and its unit if it has one."""
+    """One declared property: its type, what it is kept for, and its unit if it has one.
+
+    An `identity` names somebody, as the host knows them: it leaves the host as the pseudonym that this actor has (hexadecimal).
+    """
 
     type: type
     purpose: str
     unit: str = ""
+    identity: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,24 +100,39 @@ class Rollup:
 
 @dataclass(frozen=True)
 class Catalogue:
-    """All declared event types and rollups of an installation."""
+    """All declared event types, rollups, tallies and boards of an installation."""
 
     event_types: tuple[EventType, ...]
     rollups: tuple[Rollup, ...]
+    tallies: tuple[Tally, ...] = ()
+    boards: tuple[Board, ...] = ()
 
     def __post_init__(self) -> None:
         for what, names in (
             ("event type", [declared.name for declared in self.event_types]),
-            ("rollup", [rollup.metric for rollup in self.rollups]),
+            ("rollup, tally or board", self.summaries),
         ):
             if twice := {name for name in names if names.count(name) > 1}:
                 raise SettingsError(f"{what} {min(twice)!r} is declared twice")
 
-    def extended(self, *declared: EventType | Rollup) -> "Catalogue":
+    def extended(self, *declared: EventType | Rollup | Tally | Board) -> "Catalogue":
         """This catalogue with more declarations, such as a user's own."""
         types = tuple(item for item in declared if isinstance(item, EventType))
         rollups = tuple(item for item in declared if isinstance(item, Rollup))
-        return Catalogue(self.event_types + types, self.rollups + rollups)
+        tallies = tuple(item for item in declared if isinstance(item, Tally))
+        boards = tuple(item for item in declared if isinstance(item, Board))
+        return Catalogue(
+            self.event_types + types, self.rollups + rollups, self.tallies + tallies, self.boards + boards
+        )
+
+    @property
+    def summaries(self) -> list[str]:
+        """What can be rebuilt, by name: rollups by their metrics, tallies and boards. They share one set of names."""
+        return [
+            *(rollup.metric for rollup in self.rollups),
+            *(tally.name for tally in self.tallies),
+            *(board.name for board in self.boards),
+        ]
 
     def event_type(self, name: str) -> EventType | None:
         """The declaration of an event type, or None."""

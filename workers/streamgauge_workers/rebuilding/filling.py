@@ -113,7 +113,7 @@ class Filling:
     def _counted(self, entry: LogEntry) -> Table:
         """The events that count: applied ones of tenants that stay. Raises InputError for a tenant that is not there."""
         tenants = self.shadow.tenants
-        table = entry.table.select(entry.outcomes == APPLIED)
+        table = entry.table.located(entry.lane, entry.first).select(entry.outcomes == APPLIED)
         leaving = [name in tenants.deleting for name in table.tenant.values]
         table = table.select(~np.array(leaving, np.bool_)[table.tenant.codes])
         used = {table.tenant.values[code] for code in np.unique(table.tenant.codes).tolist()}

@@ -24,6 +24,9 @@ OF_TENANTS = (
     "hourly_summary",
     "daily_summary",
     "summary_members",
+    "tally_rows",
+    "board_scores",
+    "board_levels",
     "dimension_values",
     "dimension_overflow",
 )
@@ -96,7 +99,7 @@ class Shadow:
 
     async def take_place(self, connection: Connection) -> None:
         """Replace the rows by the shadow's. Rows that are equal already stay as they are. Runs with all tokens held."""
-        metrics = None if self.everything else [rollup.metric for rollup in self.chosen.rollups]
+        metrics = None if self.everything else self.chosen.summaries
         await connection.execute(SQL["series_adopt"])
         await connection.execute(SQL["series_pair"])
         for grain in GRAINS.values():
@@ -104,6 +107,12 @@ class Shadow:
             await connection.execute(SQL["rows_enter"].format(grain=grain))
         await connection.execute(SQL["parts_leave"], metrics)
         await connection.execute(SQL["parts_enter"])
+        await connection.execute(SQL["tallies_leave"], metrics)
+        await connection.execute(SQL["tallies_enter"])
+        await connection.execute(SQL["scores_leave"], metrics)
+        await connection.execute(SQL["scores_enter"])
+        await connection.execute(SQL["levels_leave"], metrics)
+        await connection.execute(SQL["levels_enter"])
         if self.everything:
             await connection.execute(SQL["values_leave"])
             await connection.execute(SQL["values_enter"])
