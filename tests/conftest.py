@@ -13,6 +13,7 @@ import pytest
 import redis
 from hypothesis import settings
 
+from streamgauge.database import Connection
 from streamgauge_local.stack import Stack
 from streamgauge_migrations import migrate
 
@@ -27,14 +28,12 @@ _FIRST_USER_TYPE = 16_384
 _types: dict[frozenset[int], Any] = {}
 
 
-async def _introspect_once(
-    connection: asyncpg.Connection[asyncpg.Record], ids: Iterable[int], timeout: float | None
-) -> Any:
+async def _introspect_once(connection: Connection, ids: Iterable[int], *more: Any) -> Any:
     asked = frozenset(ids)
     if max(asked) >= _FIRST_USER_TYPE:
-        return await _introspect(connection, asked, timeout)
+        return await _introspect(connection, asked, *more)
     if asked not in _types:
-        _types[asked] = await _introspect(connection, asked, timeout)
+        _types[asked] = await _introspect(connection, asked, *more)
     return _types[asked]
 
 

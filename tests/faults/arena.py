@@ -242,11 +242,13 @@ class Arena:
         await until(more, f"{events} more events are applied", process.process if process else None)
 
     def _watch(self) -> None:
-        """A producer that has failed will never send what is waited for."""
+        """Producers that have failed or ended will never send what is waited for."""
         for load in self._loads:
             assert load.process.exit_code in (None, 0, -9, -15), (
                 f"{load.name} failed: {load.process.output(5)}"
             )
+        left = [load for load in self._loads if load.process.exit_code is None]
+        assert left or not self._loads, "no producer is left"
 
     def void(self, what: str) -> None:
         """Say that something did not happen that was to: then the run proves nothing."""

@@ -41,7 +41,7 @@ class Plan:
     first: int  #: its first event's number
     seed: int
     by: Literal["lanes", "gauge"] = "lanes"
-    batches: int = 10_000  #: the most; it ends earlier when the oracle says so
+    batches: int = 100_000  #: the most; it ends earlier when the oracle says so
     size: int = 40  #: the most events in a batch
     pause: float = 0.08  #: seconds between two batches of a shard
     patience: float = 0.5  #: seconds until an answer counts as missing

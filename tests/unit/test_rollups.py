@@ -13,7 +13,7 @@ def test_a_grouping_by_something_that_is_no_dimension_is_an_error_that_names_it(
 
 
 def test_two_rollups_or_event_types_of_one_name_are_an_error_that_names_it() -> None:
-    with pytest.raises(SettingsError, match="rollup 'events'"):
+    with pytest.raises(SettingsError, match="rollup, tally or board 'events'"):
         CATALOGUE.extended(Rollup("events", "quiz.attempted"))
     with pytest.raises(SettingsError, match=r"event type 'http.request'"):
         CATALOGUE.extended(EventType("http.request", "again"))
