@@ -5,13 +5,19 @@ from fastapi import FastAPI
 from streamgauge.access.tokens import Tokens
 from streamgauge.capture.host_keys import HostKeys
 from streamgauge.dead_letters import routes as dead_letters
+from streamgauge.domains.coach import routes as coach
+from streamgauge.domains.collaboration import routes as collaboration
+from streamgauge.domains.gamification import routes as gamification
+from streamgauge.domains.learning import routes as learning
 from streamgauge.ingest import routes as ingest
 from streamgauge.people import routes as people
 from streamgauge.read.health import CheckSchema
 from streamgauge.read.server import create_app
 from streamgauge.settings import Settings
+from streamgauge.system import routes as system
 from streamgauge.tenants import group_routes
 from streamgauge.tenants import routes as tenants
+from streamgauge.xapi import routes as xapi
 
 
 def create_server(settings: Settings, check_schema: CheckSchema) -> FastAPI:
@@ -25,4 +31,6 @@ def create_server(settings: Settings, check_schema: CheckSchema) -> FastAPI:
     app.include_router(tenants.router)
     app.include_router(group_routes.router)
     app.include_router(dead_letters.router)
+    for each in (learning, gamification, collaboration, coach, system, xapi):
+        app.include_router(each.router)
     return app

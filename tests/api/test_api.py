@@ -323,7 +323,7 @@ async def test_the_live_view_shows_the_newest_events_and_who_was_there(api: Api)
         }
         for number in range(40)
     ]  # fmt: skip
-    gone = {"name": "draft.shared", "tenant": "berlin", "shard": 0, "properties": {}}
+    gone = {"name": "draft.sent", "tenant": "berlin", "shard": 0, "properties": {}}
     events.append({**gone, "at": now - 311_000_000, "actor": bytes([1]) + bytes([99]) * 16})
     # More than in the other tenant, whose dense ids begin at the same number.
     events += [
@@ -352,7 +352,7 @@ async def test_the_live_view_shows_the_newest_events_and_who_was_there(api: Api)
 async def test_damaged_parts_of_the_live_view_are_left_out_and_told(api: Api) -> None:
     now = int(time.time() * 1e6)
     events: list[Plain] = [
-        {"name": "draft.shared", "at": now // 10**7 * 10**7 + number, "tenant": "berlin", "shard": number % 4, "properties": {}, "actor": bytes([1]) + bytes([number]) * 16}
+        {"name": "draft.sent", "at": now // 10**7 * 10**7 + number, "tenant": "berlin", "shard": number % 4, "properties": {}, "actor": bytes([1]) + bytes([number]) * 16}
         for number in range(1, 9)
     ]  # fmt: skip
     await api.engine.publish(events)

@@ -40,7 +40,7 @@ def make(seed: int, count: int, days: int = 5) -> list[Plain]:
         actor = chosen.choice([None, *PEOPLE, *PEOPLE, *VISITORS])
         request = chosen.random() < 0.8
         event: Plain = {
-            "name": "http.request" if request else chosen.choice(["lesson.progressed", "draft.shared"]),
+            "name": "http.request" if request else chosen.choice(["lesson.read", "draft.sent"]),
             "at": now - chosen.randrange(days * DAY),
             "tenant": chosen.choice([MINE, MINE, "york"]),
             "properties": {},
@@ -186,7 +186,7 @@ async def test_events_are_narrowed_by_name_actor_session_and_time(api: Api) -> N
     middle = sorted(each["at"] for each in mine)[len(mine) // 2]
     day = datetime.fromtimestamp(middle / 1_000_000, ZONE).date().isoformat()
     cases: list[tuple[dict[str, object], list[Plain]]] = [
-        ({"name": "draft.shared"}, [each for each in mine if each["name"] == "draft.shared"]),
+        ({"name": "draft.sent"}, [each for each in mine if each["name"] == "draft.sent"]),
         ({"actor": PEOPLE[3].hex()}, of(events, PEOPLE[3])),
         ({"session": session}, [each for each in mine if each.get("session") == session]),
         ({"from_": shown_at(middle)}, [each for each in mine if each["at"] >= middle]),
@@ -351,7 +351,7 @@ async def test_actors_are_listed_by_the_hour_of_their_last_activity_and_visitors
     this_hour = datetime.now(ZONE).replace(minute=0, second=0, microsecond=0)
     cases: list[tuple[dict[str, object], list[Any]]] = [
         ({}, expected(PEOPLE)),
-        ({"event": "draft.shared"}, expected(PEOPLE, "draft.shared")),
+        ({"event": "draft.sent"}, expected(PEOPLE, "draft.sent")),
         ({"active_within": "12h"}, expected(PEOPLE, since=this_hour - timedelta(hours=11))),
         ({"active_within": "1d"}, expected(PEOPLE, since=this_hour.replace(hour=0))),
         ({"group": "5b"}, expected(PEOPLE[:3])),
@@ -588,7 +588,7 @@ async def test_what_cannot_be_asked_is_refused_by_name(api: Api) -> None:
         assert (reply.status_code, reply.json().get("field")) == (400, field), path
     cursor = (await answer(api, "events", key, limit=1))["next_cursor"]
     assert cursor is not None
-    reply = await api.get(f"events?limit=1&name=draft.shared&cursor={cursor}", key)
+    reply = await api.get(f"events?limit=1&name=draft.sent&cursor={cursor}", key)
     assert (reply.status_code, reply.json()["field"]) == (400, "cursor")
     # Made by somebody who knows how: no position of ours.
     nothing = {"active_within": "30d", "event": None, "group": None, "role": None}
@@ -619,7 +619,7 @@ async def test_entries_that_reach_over_days_and_names_beyond_the_limit_hide_noth
         assert await api.engine.connection.fetchval(
             "SELECT count(*) FROM series WHERE dimensions = '{(other)}'"
         )
-        for name in ("http.request", "lesson.progressed", "draft.shared"):
+        for name in ("http.request", "lesson.read", "draft.sent"):
             rows = await pages(api, "events", key, "events", limit=50, name=name)
             assert len(rows) == len(
                 [each for each in events if each["tenant"] == MINE and each["name"] == name]

@@ -45,8 +45,8 @@ DAY = 24 * HOUR
 
 #: With something in every table that a tenant may have rows in.
 EVERY_KIND = CATALOGUE.extended(
-    Tally("progress", ("lesson.progressed", "draft.shared"), (ACTOR,), "day", sums=("duration",)),
-    Board("sharing", (Points("draft.shared"), Points("lesson.progressed"))),
+    Tally("progress", ("lesson.read", "draft.sent"), (ACTOR,), "day", sums=("duration",)),
+    Board("sharing", (Points("draft.sent"), Points("lesson.read"))),
 )
 
 Plain = dict[str, Any]
@@ -86,7 +86,7 @@ def generate(seed: int, count: int, tenants: Sequence[str] = tuple(ZONES), route
         actor = chosen.choice([None, *[bytes([each % 2]) + bytes([each]) * 16 for each in range(1, 30)]])
         request = chosen.random() < 0.7
         event: Plain = {
-            "name": "http.request" if request else chosen.choice(["lesson.progressed", "draft.shared"]),
+            "name": "http.request" if request else chosen.choice(["lesson.read", "draft.sent"]),
             "at": now - chosen.randrange(5 * DAY),
             "tenant": chosen.choice(tenants),
             "properties": {},

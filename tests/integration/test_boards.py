@@ -11,7 +11,7 @@ from streamgauge_workers.rebuild import rebuild
 
 from .engine import Engine, Plain, generate, open_engine
 
-BOARD = Board("lessons", (Points("lesson.progressed", None, 3), Points("draft.shared", "duration")))
+BOARD = Board("lessons", (Points("lesson.read", None, 3), Points("draft.sent", "duration")))
 OWN = CATALOGUE.extended(BOARD)
 
 
@@ -19,9 +19,9 @@ def counted(events: Sequence[Plain]) -> dict[tuple[str, bytes], int]:
     """Scores of all time, by tenant and actor."""
     found: Counter[tuple[str, bytes]] = Counter()
     for event in events:
-        if "actor" in event and event["name"] == "lesson.progressed":
+        if "actor" in event and event["name"] == "lesson.read":
             found[event["tenant"], event["actor"]] += 3
-        if "actor" in event and event["name"] == "draft.shared" and "duration" in event["properties"]:
+        if "actor" in event and event["name"] == "draft.sent" and "duration" in event["properties"]:
             found[event["tenant"], event["actor"]] += event["properties"]["duration"]
     return dict(found)
 

@@ -317,7 +317,7 @@ async def test_another_limit_lifts_a_stop_and_the_same_one_does_not(engine: Engi
 
 async def test_a_dead_letter_of_an_older_version_is_replayed_as_well(engine: Engine) -> None:
     event = Event(
-        "lesson.progressed",
+        "lesson.read",
         int(time.time() * 1e6) - 30 * DAY,
         "delhi",
         bytes([1]) * 17,
@@ -326,7 +326,7 @@ async def test_a_dead_letter_of_an_older_version_is_replayed_as_well(engine: Eng
     await engine.drain()
     await engine.connection.execute(
         """INSERT INTO dead_letters (shard, tenant_id, lane, number, content_id, reason, event)
-        SELECT 0, tenant_id, decode(repeat('01', 16), 'hex'), 0, 'x', 'late', jsonb_build_object('name', 'lesson.progressed',
+        SELECT 0, tenant_id, decode(repeat('01', 16), 'hex'), 0, 'x', 'late', jsonb_build_object('name', 'lesson.read',
             'occurred_at', $1::bigint, 'tenant', 'delhi', 'actor', repeat('01', 17), 'session', null, 'group', null, 'device', null,
             'source', 'server', 'properties', '{"duration": 5}'::jsonb, 'key', null) FROM tenants WHERE name = 'delhi'""",
         event.occurred_at,

@@ -19,7 +19,7 @@ PATIENCE = 10.0  # seconds until a test that waits gives up
 
 
 async def test_a_key_that_another_shard_applied_meanwhile_sends_the_batch_back(database_url: str) -> None:
-    table = thaw(freeze([Event("quiz.attempted", 0, "school", key=b"k" * 16)]))
+    table = thaw(freeze([Event("quiz.tried", 0, "school", key=b"k" * 16)]))
     applied, now = np.array([True]), datetime.now(UTC)
     connection = await open_connection(database_url)
     try:
@@ -32,7 +32,7 @@ async def test_a_key_that_another_shard_applied_meanwhile_sends_the_batch_back(d
 
 
 async def test_keys_are_remembered_through_the_next_period_and_then_dropped_whole(database_url: str) -> None:
-    table = thaw(freeze([Event("quiz.attempted", 0, "school", key=b"k" * 16)]))
+    table = thaw(freeze([Event("quiz.tried", 0, "school", key=b"k" * 16)]))
     timely, lateness, now = np.array([True]), timedelta(days=7), datetime.now(UTC)
     keys = EventKeys(0, lateness)
     connection = await open_connection(database_url)
@@ -56,7 +56,7 @@ async def test_two_shards_whose_transactions_lie_on_both_sides_of_a_periods_turn
     database_url: str, first_is_before: bool
 ) -> None:
     """Both have looked and found nothing: neither sees what the other has not committed."""
-    table, timely = thaw(freeze([Event("quiz.attempted", 0, "school", key=b"k" * 16)])), np.array([True])
+    table, timely = thaw(freeze([Event("quiz.tried", 0, "school", key=b"k" * 16)])), np.array([True])
     one, other = EventKeys(0, LATENESS), EventKeys(1, LATENESS)
     turn = datetime.fromtimestamp((one.period(datetime.now(UTC)) + 1) * one.span.total_seconds(), UTC)
     before, after = turn - timedelta(seconds=1), turn + timedelta(seconds=1)

@@ -139,7 +139,7 @@ def frames(tenant: str, count: int, size: int) -> list[tuple[bytes, int]]:
         (
             freeze(
                 [
-                    Event("lesson.progressed", now - number, tenant, b"\x01" + bytes([number % 50]) * 16)
+                    Event("lesson.read", now - number, tenant, b"\x01" + bytes([number % 50]) * 16)
                     for number in range(size)
                 ]
             ),

@@ -35,7 +35,7 @@ from streamgauge_workers.delivery import judge
 
 from .engine import open_engine
 
-LESSON = EventType("lesson.progressed", "how far learners get", {"percent": Property(int, "how far")})
+LESSON = EventType("lesson.read", "how far learners get", {"percent": Property(int, "how far")})
 PATIENCE = 30.0  # seconds until a test that waits gives up
 
 
@@ -268,10 +268,10 @@ from streamgauge import EventType, Property, Settings, Streamgauge
 from streamgauge.capture import exits
 
 exits.SECONDS = 30.0  # however busy the machine is
-LESSON = EventType("lesson.progressed", "", {{"percent": Property(int, "")}})
+LESSON = EventType("lesson.read", "", {{"percent": Property(int, "")}})
 gauge = Streamgauge(Settings(redis_url={url!r}, data_dir=Path({folder!r}), flush_milliseconds=5), event_types=[LESSON])
 def track(number):
-    return bool(gauge.track("lesson.progressed", actor=f"user-{{number % 50}}", percent=number))
+    return bool(gauge.track("lesson.read", actor=f"user-{{number % 50}}", percent=number))
 """
 
 

@@ -100,8 +100,8 @@ async def test_one_event_with_an_impossible_source_leaves_the_others_of_its_entr
     redis_url: str, database_url: str
 ) -> None:
     now = time.time_ns() // 1_000
-    events = [Event("quiz.attempted", now, "delhi") for _ in range(99)]
-    events.append(Event("quiz.attempted", now - 30 * DAY, "delhi", source="\0"))  # type: ignore[arg-type]  # hostile
+    events = [Event("quiz.tried", now, "delhi") for _ in range(99)]
+    events.append(Event("quiz.tried", now - 30 * DAY, "delhi", source="\0"))  # type: ignore[arg-type]  # hostile
     async with open_engine(redis_url, database_url) as engine:
         lane = engine.lane(0)
         await engine.send(0, lane.freeze(freeze(events), 100))
@@ -132,7 +132,7 @@ async def test_a_worker_with_other_settings_than_the_tables_were_made_with_refus
 async def test_rebuilding_one_rollup_moves_what_it_pushes_out_of_the_others(
     redis_url: str, database_url: str
 ) -> None:
-    own = Rollup("lessons", "lesson.progressed", (Dimension("http.route"),), ((), ("http.route",)))
+    own = Rollup("lessons", "lesson.read", (Dimension("http.route"),), ((), ("http.route",)))
     events = [{**event, "shard": 0} for event in generate(3, 600, routes=4)]
     async with open_engine(redis_url, database_url, cardinality_limit=4) as engine:
         await engine.publish(events)
@@ -188,7 +188,7 @@ async def test_what_readers_go_by_is_verified(
 ) -> None:
     late = [
         {
-            "name": "quiz.attempted",
+            "name": "quiz.tried",
             "at": 1_700_000_000_000_000,
             "tenant": "delhi",
             "properties": {},

@@ -183,7 +183,7 @@ async def test_values_a_dimension_shares_with_uncounted_events_do_not_depend_on_
     (event,) = [each for each in generate(8, 20, tenants=("delhi",)) if each["name"] == "http.request"][:1]
     events = [{**event, "shard": 0, "properties": {"http.route": f"/{each}"}} for each in range(3)]
     events += [
-        {**event, "shard": 0, "name": "draft.shared", "properties": {"http.route": f"/x{each}"}}
+        {**event, "shard": 0, "name": "draft.sent", "properties": {"http.route": f"/x{each}"}}
         for each in range(9)
     ]
     async with open_engine(redis_url, database_url, cardinality_limit=3) as engine:
@@ -306,7 +306,7 @@ async def test_hours_and_days_are_the_tenants_own_through_every_change_of_its_cl
                 at = change + minutes * 60_000_000
                 events.append(
                     {
-                        "name": "lesson.progressed",
+                        "name": "lesson.read",
                         "at": at,
                         "tenant": tenant,
                         "properties": {},
@@ -316,7 +316,7 @@ async def test_hours_and_days_are_the_tenants_own_through_every_change_of_its_cl
             for off in (-1, 0, 1):
                 events.append(
                     {
-                        "name": "lesson.progressed",
+                        "name": "lesson.read",
                         "at": change + off,
                         "tenant": tenant,
                         "properties": {},
@@ -662,7 +662,7 @@ async def test_sets_of_many_parts_are_compacted_and_stay_exact(redis_url: str, d
             "actor": b"\1" + number.to_bytes(16, "big"),
             "shard": 0,
             "properties": {},
-            "name": "draft.shared",
+            "name": "draft.sent",
         }
         for number in range(60)
     ]

@@ -178,7 +178,7 @@ async def test_events_wait_for_the_repair_of_a_damaged_row_and_are_not_dead_lett
 
 
 OWN = Rollup(
-    metric="quiz.score", event="lesson.progressed", value="duration",
+    metric="quiz.score", event="lesson.read", value="duration",
     dimensions=(Dimension("http.route"),), groupings=((), ("http.route",)),
 )  # fmt: skip
 

@@ -141,7 +141,7 @@ from dataclasses import replace
 async def main():
     acked, number = [], 0
     while True:
-        tickets = [gauge.track("lesson.progressed", actor=f"user-{number % 50}", percent=number + each) for each in range(100)]
+        tickets = [gauge.track("lesson.read", actor=f"user-{number % 50}", percent=number + each) for each in range(100)]
         if all(await asyncio.gather(*(ticket.durable() for ticket in tickets))):
             print(number, flush=True)
         number += 100

@@ -18,19 +18,17 @@ from streamgauge_workers.rebuild import rebuild
 
 from .engine import Engine, Plain, generate, open_engine
 
-LESSONS = Tally(
-    "lessons", ("lesson.progressed",), (ACTOR, "http.route"), last=("duration",), sums=("duration",)
-)
+LESSONS = Tally("lessons", ("lesson.read",), (ACTOR, "http.route"), last=("duration",), sums=("duration",))
 DAYS = Tally(
     "days",
-    ("lesson.progressed", "http.request"),
+    ("lesson.read", "http.request"),
     (ACTOR,),
     "day",
     sums=("duration",),
     greatest=("duration",),
     last=("http.route",),
 )
-JOURNAL = Tally("journal", ("draft.shared",), (ACTOR, EVENT), last=("duration", "http.route"))
+JOURNAL = Tally("journal", ("draft.sent",), (ACTOR, EVENT), last=("duration", "http.route"))
 OWN: Catalogue = CATALOGUE.extended(LESSONS, DAYS, JOURNAL)
 
 
@@ -44,7 +42,7 @@ def counted(events: Sequence[Plain]) -> dict[tuple[str, bytes, str], tuple[int, 
     found: dict[tuple[str, bytes, str], tuple[int, int]] = {}
     for event in events:
         route = event["properties"].get("http.route")
-        if event["name"] == "lesson.progressed" and "actor" in event and route is not None:
+        if event["name"] == "lesson.read" and "actor" in event and route is not None:
             key = event["tenant"], event["actor"], route
             count, total = found.get(key, (0, 0))
             found[key] = count + 1, total + event["properties"].get("duration", 0)
@@ -74,7 +72,7 @@ async def test_rows_are_those_of_the_events_in_whatever_batches_and_twice(
         }
         assert lessons == counted(events)
         journal = [key for key in rows if key.tally == "journal"]
-        assert len(journal) == sum(event["name"] == "draft.shared" and "actor" in event for event in events)
+        assert len(journal) == sum(event["name"] == "draft.sent" and "actor" in event for event in events)
         await engine.check(events)
 
 

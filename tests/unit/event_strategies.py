@@ -7,7 +7,7 @@ from streamgauge.event import Event
 PLAIN = st.text(st.characters(codec="utf-8"), max_size=12)
 INT64 = st.integers(-(2**63), 2**63 - 1)
 VALUES = st.one_of(INT64, st.floats(allow_nan=False), PLAIN, st.booleans())
-NAMES = st.sampled_from(["http.request", "lesson.progressed", "draft.shared"])
+NAMES = st.sampled_from(["http.request", "lesson.read", "draft.sent"])
 PSEUDONYMS = st.sampled_from(
     [bytes([version]) + bytes([each]) * 16 for version in (0, 1) for each in range(4)]
 )

@@ -19,7 +19,7 @@ from streamgauge.table import thaw
 from streamgauge_workers.delivery import LaneState, judge
 
 LESSON = EventType(
-    "lesson.progressed",
+    "lesson.read",
     "how far learners get",
     {
         "lesson": Property(str, "which"),

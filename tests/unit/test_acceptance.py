@@ -187,3 +187,26 @@ EVENTS = st.lists(
 @given(EVENTS, st.booleans())
 def test_an_event_is_judged_by_itself_whatever_it_travels_with(events: list[Event], trusted: bool) -> None:
     assert outcomes(events, trusted) == [outcomes([event], trusted)[0] for event in events]
+
+
+@pytest.mark.parametrize(
+    ("properties", "reason"),
+    [
+        ({"percent": 100}, ""),
+        ({"percent": 0}, ""),
+        ({"percent": 101}, "invalid_value"),
+        ({"percent": -1}, "invalid_value"),
+    ],
+)
+def test_a_number_outside_its_declared_bounds_is_refused(properties: dict[str, Any], reason: str) -> None:
+    assert outcome(name="lesson.progressed", properties=properties) == reason
+
+
+def test_bounds_are_those_of_the_event_type_and_no_others() -> None:
+    assert outcome(name="of.somebody", properties={"percent": 140, "score": 9, "max_score": 5}) == ""
+
+
+@pytest.mark.parametrize(("score", "most", "reason"), [(5, 5, ""), (0, 5, ""), (6, 5, "invalid_value")])
+def test_a_score_above_the_most_there_was_is_refused(score: int, most: int, reason: str) -> None:
+    assert outcome(name="quiz.attempted", properties={"score": score, "max_score": most}) == reason
+    assert outcome(name="quiz.attempted", properties={"score": score}) == ""

@@ -33,7 +33,7 @@ ZONES = {
 }  # fmt: skip
 IDS = {tenant: place for place, tenant in enumerate(ZONES, start=7)}
 SCORE = Rollup(
-    "quiz.score", "quiz.attempted", (Dimension("course"), Dimension("http.route", required=True)),
+    "quiz.score", "quiz.tried", (Dimension("course"), Dimension("http.route", required=True)),
     ((), ("course",), ("course", "http.route")), value="score", actors=True,
 )  # fmt: skip
 CHOSEN = CATALOGUE.extended(SCORE)
@@ -148,7 +148,7 @@ PROPERTIES = st.fixed_dictionaries(
 )
 EVENTS = st.builds(
     Event,
-    name=st.sampled_from(["http.request", "http.request", "quiz.attempted", "draft.shared"]),
+    name=st.sampled_from(["http.request", "http.request", "quiz.tried", "draft.sent"]),
     occurred_at=TIMES,
     tenant=st.sampled_from(sorted(ZONES)),
     actor=st.none() | st.integers(0, 5).map(lambda each: bytes([1]) + each.to_bytes(16, "big")),
@@ -168,7 +168,7 @@ def test_many_events_in_few_rows_are_counted_as_the_dictionary_does(seed: int) -
     chosen = random.Random(seed)
     events = [
         Event(
-            chosen.choice(["http.request", "quiz.attempted"]), (CHANGES[0] + chosen.randrange(-4_000, 4_000)) * 1_000_000,
+            chosen.choice(["http.request", "quiz.tried"]), (CHANGES[0] + chosen.randrange(-4_000, 4_000)) * 1_000_000,
             chosen.choice(["york", "delhi"]), bytes([1]) + chosen.randrange(20).to_bytes(16, "big"),
             properties={
                 "http.route": chosen.choice(["/", "/a"]), "duration": chosen.randrange(10**chosen.randrange(1, 9)),
@@ -247,7 +247,7 @@ def test_with_a_limit_the_smallest_ranks_stay_and_the_rest_is_other(events: list
 def test_the_properties_of_events_outside_a_rollup_take_no_place_in_its_limit() -> None:
     at = second("2026-06-01 12:00") * 1_000_000
     requests = [Event("http.request", at, "utc", properties={"http.route": f"/{each}"}) for each in range(3)]
-    others = [Event("draft.shared", at, "utc", properties={"http.route": f"/x{each}"}) for each in range(50)]
+    others = [Event("draft.sent", at, "utc", properties={"http.route": f"/x{each}"}) for each in range(50)]
     together, apart = Stripe(3), Stripe(3)
     folded(thaw(freeze([*requests, *others])), together, CATALOGUE)
     folded(thaw(freeze(requests)), apart, CATALOGUE)
@@ -292,12 +292,12 @@ def test_an_empty_table_gives_nothing() -> None:
 
 def test_a_fold_takes_32768_events_of_the_greatest_value_and_no_more() -> None:
     events = [
-        Event("quiz.attempted", row, "utc", properties={"duration": 2**48 - 1, "score": -(2**48) + 1})
+        Event("quiz.tried", row, "utc", properties={"duration": 2**48 - 1, "score": -(2**48) + 1})
         for row in range(MOST_EVENTS)
     ]
     table = thaw(freeze(events))
     rows = folded(table)
-    total = rows[Place("d", "utc", "events", 0, ("quiz.attempted",), 0)]
+    total = rows[Place("d", "utc", "events", 0, ("quiz.tried",), 0)]
     assert (total.count, total.sum) == (MOST_EVENTS, MOST_EVENTS * (2**48 - 1))
     assert rows[Place("h", "utc", "quiz.score", 0, (), 0)].sum == -MOST_EVENTS * (2**48 - 1)
     more = join([table, thaw(freeze(events[:1]))])

@@ -20,8 +20,8 @@ FULL = [
         "http.request", 1_700_000_000_000_000, "acme", b"\1" + bytes(16), "s1", "class 5b", "phone", "browser",
         {"http.route": "/a", "status": 200, "ratio": 0.5, "cached": True}, b"k" * 16,
     ),
-    Event("lesson.progressed", -5, "école", properties={"status": "open", "http.route": "/ü"}),
-    Event("lesson.progressed", 7, "acme", b"\0" + b"v" * 16, source="import", properties={"cached": False}),
+    Event("lesson.read", -5, "école", properties={"status": "open", "http.route": "/ü"}),
+    Event("lesson.read", 7, "acme", b"\0" + b"v" * 16, source="import", properties={"cached": False}),
 ]  # fmt: skip
 
 

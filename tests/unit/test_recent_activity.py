@@ -23,7 +23,7 @@ from streamgauge_workers.recent_activity import (
 
 ACTOR = bytes(range(1, 18))
 LESSON = EventType(
-    "lesson.progressed", "progress",
+    "lesson.read", "progress",
     {"percent": Property(int, "how far"), "title": Property(str, "which"), "done": Property(bool, "at its end"),
      "share": Property(float, "of the course")},
 )  # fmt: skip
@@ -53,7 +53,7 @@ def test_an_activity_says_what_happened_when_and_by_which_pseudonym() -> None:
     )
     assert shown(event, Event("other.one", 6, "t")) == [
         {
-            "at": 5, "name": "lesson.progressed", "actor": ACTOR.hex(), "group": "class 7", "session": True,
+            "at": 5, "name": "lesson.read", "actor": ACTOR.hex(), "group": "class 7", "session": True,
             "properties": {"percent": 40, "done": True, "share": 0.5},
         },
         {"at": 6, "name": "other.one", "actor": None, "group": None, "session": False, "properties": {}},

@@ -190,15 +190,15 @@ pytest_plugins = ["streamgauge.pytest_plugin"]
 def test_plain(recording_gauge):
     recording_gauge.requests.record("/", method="GET", status=200, duration_us=1)
     assert len(recording_gauge.of("http.request")) == 1
-    assert not recording_gauge.track("quiz.attempted")
+    assert not recording_gauge.track("quiz.tried")
 
 class TestOwn:
     @pytest.fixture
     def streamgauge_event_types(self):
-        return [EventType("quiz.attempted", "of the quiz")]
+        return [EventType("quiz.tried", "of the quiz")]
 
     def test_own(self, recording_gauge):
-        assert recording_gauge.track("quiz.attempted")
+        assert recording_gauge.track("quiz.tried")
 """
 
 

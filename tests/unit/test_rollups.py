@@ -9,27 +9,27 @@ from streamgauge.summaries.rollups import Catalogue, Dimension, EventType, Prope
 
 def test_a_grouping_by_something_that_is_no_dimension_is_an_error_that_names_it() -> None:
     with pytest.raises(SettingsError, match=r"quiz.score.*quiz.name"):
-        Rollup("quiz.score", "quiz.attempted", (Dimension("quiz.id"),), (("quiz.id", "quiz.name"),))
+        Rollup("quiz.score", "quiz.tried", (Dimension("quiz.id"),), (("quiz.id", "quiz.name"),))
 
 
 def test_two_rollups_or_event_types_of_one_name_are_an_error_that_names_it() -> None:
     with pytest.raises(SettingsError, match="rollup, tally or board 'events'"):
-        CATALOGUE.extended(Rollup("events", "quiz.attempted"))
+        CATALOGUE.extended(Rollup("events", "quiz.tried"))
     with pytest.raises(SettingsError, match=r"event type 'http.request'"):
         CATALOGUE.extended(EventType("http.request", "again"))
 
 
 def test_an_extended_catalogue_holds_both_and_leaves_the_first_alone() -> None:
-    quiz = EventType("quiz.attempted", "learning", {"score": Property(int, "how good")})
-    rollup = Rollup("quiz.score", "quiz.attempted", value="score")
+    quiz = EventType("quiz.tried", "learning", {"score": Property(int, "how good")})
+    rollup = Rollup("quiz.score", "quiz.tried", value="score")
     before = CATALOGUE.rollups
     extended = CATALOGUE.extended(quiz, rollup)
-    assert extended.event_type("quiz.attempted") is quiz
+    assert extended.event_type("quiz.tried") is quiz
     assert extended.rollup("quiz.score") is rollup
     assert extended.rollups == (*before, rollup)
     assert CATALOGUE.rollups == before
     assert CATALOGUE.rollup("quiz.score") is None
-    assert CATALOGUE.event_type("quiz.attempted") is None
+    assert CATALOGUE.event_type("quiz.tried") is None
 
 
 def test_a_rollup_without_dimensions_has_one_total() -> None:

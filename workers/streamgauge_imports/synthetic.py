@@ -37,7 +37,7 @@ ROUTES = tuple(
     for method, rest in (("GET", ""), ("GET", "/{id}"), ("POST", ""), ("PUT", "/{id}"))
     for noun in _NOUNS
 )
-OTHER_NAMES = ("lesson.progressed", "lesson.completed", "quiz.attempted", "xp.earned", "draft.shared")
+OTHER_NAMES = ("page.viewed", "page.finished", "search.made", "note.written", "file.shared")
 STATUSES, FAILURES = (200, 200, 200, 200, 200, 201, 304, 404), (500, 502, 503, 504)
 
 # Of 1,000 choices: 70 % requests, 2 % of them failed; a tenth of the other events carry a caller's key.

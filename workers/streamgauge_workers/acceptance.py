@@ -18,14 +18,15 @@ from streamgauge.outcomes import (
 from streamgauge.summaries.boards import MOST_POINTS
 from streamgauge.summaries.calendar import END_SECOND, FIRST_SECOND
 from streamgauge.summaries.histogram import LARGEST
-from streamgauge.summaries.rollups import Catalogue
+from streamgauge.summaries.rollups import Catalogue, EventType
 from streamgauge.table import Labels, Mask, Table
 
 LONGEST_TEXT = 2_048  # bytes of UTF-8: an admitted dimension value has to fit a row of an index
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 #: A day after the calendar's first instant, so that its local day lies within the calendar in every zone.
 FIRST_ACCEPTED = (FIRST_SECOND + 86_400) * 1_000_000
-EARLIEST = -(2**63)
+EARLIEST = LOWEST = -(2**63)
+HIGHEST = 2**63 - 1
 AHEAD = timedelta(minutes=5)  # how far a producer's clock may run ahead of PostgreSQL's
 
 
@@ -86,7 +87,29 @@ def _bad_values(table: Table, catalogue: Catalogue) -> Mask:
         measured = table.columns.get((points.property or "", "i"))
         if measured is not None:
             bad[measured.rows[(measured.values < 0) | (measured.values > MOST_POINTS)]] = True
+    for declared in catalogue.event_types:
+        if declared.name in table.name.values:
+            _mark_out_of_bounds(bad, table, declared)
     return bad
+
+
+def _mark_out_of_bounds(bad: Mask, table: Table, declared: EventType) -> None:
+    """Mark rows of an event type with a number outside its declared bounds: not every producer is a gauge of ours."""
+    named: Mask = table.name.codes == table.name.values.index(declared.name)
+    for name, each in declared.properties.items():
+        column = table.columns.get((name, "i"))
+        if column is None or (each.least is None and each.most is None):
+            continue
+        low = LOWEST if each.least is None else each.least
+        high = HIGHEST if each.most is None else each.most
+        bad[column.rows[((column.values < low) | (column.values > high)) & named[column.rows]]] = True
+    for smaller, larger in declared.within:
+        one, other = table.columns.get((smaller, "i")), table.columns.get((larger, "i"))
+        if one is None or other is None:
+            continue
+        least, most = np.full(table.n, LOWEST, np.int64), np.full(table.n, HIGHEST, np.int64)
+        least[one.rows], most[other.rows] = one.values, other.values
+        bad |= named & (least > most)
 
 
 def _bad_texts(table: Table) -> Mask:

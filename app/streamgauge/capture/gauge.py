@@ -24,6 +24,10 @@ from streamgauge.summaries.rollups import EventType
 if TYPE_CHECKING:
     from fastapi import APIRouter
 
+    from streamgauge.domains.coach.tracker import Coach
+    from streamgauge.domains.collaboration.tracker import Collaboration
+    from streamgauge.domains.gamification.tracker import Gamification
+    from streamgauge.domains.learning.tracker import Learning
     from streamgauge.domains.web.requests import Requests
     from streamgauge.integrations.fastapi import Lifespan
 
@@ -89,6 +93,34 @@ class Streamgauge:
         from streamgauge.domains.web.requests import Requests
 
         return Requests(self)
+
+    @cached_property
+    def learning(self) -> "Learning":
+        """Typed calls for the learning domain's events."""
+        from streamgauge.domains.learning.tracker import Learning
+
+        return Learning(self)
+
+    @cached_property
+    def gamification(self) -> "Gamification":
+        """Typed calls for the gamification domain's events."""
+        from streamgauge.domains.gamification.tracker import Gamification
+
+        return Gamification(self)
+
+    @cached_property
+    def collaboration(self) -> "Collaboration":
+        """Typed calls for the collaboration domain's events."""
+        from streamgauge.domains.collaboration.tracker import Collaboration
+
+        return Collaboration(self)
+
+    @cached_property
+    def coach(self) -> "Coach":
+        """Typed calls for the coach domain's events."""
+        from streamgauge.domains.coach.tracker import Coach
+
+        return Coach(self)
 
     def track(
         self,

@@ -30,7 +30,7 @@ class InvalidPropertyError(Exception):
 class Declaration:
     """One event type, as `track` needs it."""
 
-    __slots__ = ("kinds", "name")
+    __slots__ = ("bounds", "kinds", "name", "within")
 
     def __init__(self, declared: EventType) -> None:
         """Raises SettingsError when the name or a property cannot be stored or has no type we know."""
@@ -49,6 +49,12 @@ class Declaration:
                 raise SettingsError(
                     f"event type {declared.name!r}: property {name!r} is a {each.type!r}; it can be one of {known}"
                 )
+        self.bounds = {
+            name: (each.least, each.most)
+            for name, each in declared.properties.items()
+            if each.least is not None or each.most is not None
+        }
+        self.within = declared.within
 
     def admit(self, given: dict[str, Any]) -> tuple[dict[str, Value], int, tuple[str, ...]]:
         """The properties to keep, their estimated bytes, and the names of those that are not declared.
@@ -77,7 +83,20 @@ class Declaration:
                     raise InvalidPropertyError(f"{name!r} is not within ±2**53")
             elif kind is float and not isfinite(value):
                 raise InvalidPropertyError(f"{name!r} is not finite")
+        if self.bounds or self.within:
+            self._check_bounds(given)
         return given, size, ()
+
+    def _check_bounds(self, given: Mapping[str, Any]) -> None:
+        for name, (least, most) in self.bounds.items():
+            value = given.get(name)
+            if value is not None and (
+                (least is not None and value < least) or (most is not None and value > most)
+            ):
+                raise InvalidPropertyError(f"{name!r} is not within {_shown(least)} to {_shown(most)}")
+        for smaller, larger in self.within:
+            if smaller in given and larger in given and given[smaller] > given[larger]:
+                raise InvalidPropertyError(f"{smaller!r} is above {larger!r}")
 
     def _amended(self, given: Mapping[str, Any]) -> tuple[dict[str, Value], int, tuple[str, ...]]:
         kept: dict[str, Any] = {}
@@ -120,6 +139,10 @@ def _plain(name: str, value: Any, declared: type) -> Value:
     elif declared is bool:
         return value
     raise InvalidPropertyError(f"{name!r} is declared as {declared.__name__}, not {type(value).__name__}")
+
+
+def _shown(bound: int | None) -> str:
+    return "any" if bound is None else str(bound)
 
 
 def _person(name: str, value: Any) -> Person:

@@ -31,12 +31,15 @@ class Property:
     """One declared property: its type, what it is kept for, and its unit if it has one.
 
     An `identity` names somebody, as the host knows them: it leaves the host as the pseudonym that this actor has (hexadecimal).
+    A whole number may have to be from `least` to `most`.
     """
 
     type: type
     purpose: str
     unit: str = ""
     identity: bool = False
+    least: int | None = None
+    most: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +56,14 @@ class EventType:
     """An event type, declared once: allow-list, validator, documentation and record of processing.
 
     `failed` says which of its events are errors; it is declared here and not per rollup, so that no two metrics can disagree.
+    `within` names pairs of whole numbers of which the first may not be above the second, such as a score and the most there was.
     """
 
     name: str
     purpose: str
     properties: Mapping[str, Property] = field(default_factory=dict)
     failed: Condition | None = None
+    within: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,1 @@
+"""Gamification: points (XP), levels, achievements, streaks and leaderboards, all computed from events."""

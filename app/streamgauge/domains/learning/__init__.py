@@ -1,0 +1,1 @@
+"""Learning: sessions, materials, lessons, quizzes and assignments of courses. Verbs follow those of ADL's xAPI."""

@@ -1,0 +1,1 @@
+"""How the whole installation is: `/api/v1/system/metrics`."""
