@@ -49,7 +49,7 @@ LANES: tuple[dict[str, list[str]], ...] = (
 NO_SECOND_CHANCE = {"faults"}
 MOST_UNSTEADY = 3  # tests that may need one; more are no accident
 #: What they run is run by others too, and measuring makes every process they start slower.
-UNMEASURED = {"faults", "acceptance", "browser"}
+UNMEASURED = {"faults", "acceptance", "browser", "processes"}
 CHECKS = {
     "lint": ["-m", "ruff", "check", "."],
     "format": ["-m", "ruff", "format", "--check", "."],

@@ -6,7 +6,7 @@ from fastapi import Depends, FastAPI
 
 from streamgauge import Settings, Streamgauge
 
-from . import routes
+from . import routes, together
 from .events import EVENT_TYPES, PAGE_VIEWED
 from .people import directory
 from .sessions import Sessions, session_of, student_of
@@ -35,6 +35,7 @@ def create_app(gauge: Streamgauge, notice: str = "") -> FastAPI:
         app.include_router(directory(gauge.settings, sessions))
 
     app.include_router(routes.school)
+    app.include_router(together.together)
     library = FastAPI(title="Library", dependencies=recognised)
     library.include_router(routes.books)
     app.mount("/library", library)

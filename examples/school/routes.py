@@ -10,13 +10,13 @@ from pydantic import BaseModel, Field
 from streamgauge import idempotency_key
 from streamgauge.integrations.fastapi import Tracker
 
-from .events import LESSON_PROGRESSED, QUIZ_ATTEMPTED
 from .page import page
 from .sessions import Student
 
 COURSES = {"python": ("variables", "loops", "functions"), "sql": ("select", "join")}
 QUIZZES = ("python-basics", "sql-basics")
 PASSED_AT = 60  # points of 100
+PASSED_XP = 50
 
 school = APIRouter()
 books = APIRouter()
@@ -94,8 +94,8 @@ async def report_progress(
 ) -> None:
     """However often a page reports the same progress, it counts once: the key says what makes it the same."""
     key = idempotency_key("progress", student=student, course=course, lesson=lesson, percent=done.percent)
-    gauge.track(
-        LESSON_PROGRESSED.name, group=course, idempotency_key=key, lesson=lesson, percent=done.percent
+    gauge.learning.lesson_progressed(
+        course=course, lesson=lesson, percent=done.percent, group=course, idempotency_key=key
     )
 
 
@@ -104,10 +104,23 @@ async def attempt_quiz(quiz: str, student: Student, given: Attempt, gauge: Track
     """The event's actor and session are those of this request."""
     if quiz not in QUIZZES:
         raise HTTPException(404, f"There is no quiz {quiz!r}.")
-    passed = given.score >= PASSED_AT
     key = idempotency_key("attempt", student=student, quiz=quiz, attempt=given.attempt)
-    gauge.track(QUIZ_ATTEMPTED.name, idempotency_key=key, quiz=quiz, score=given.score, passed=passed)
+    gauge.learning.quiz_attempted(quiz=quiz, score=given.score, max_score=100, idempotency_key=key)
+    passed = given.score >= PASSED_AT
+    if passed:
+        # Earned once for each quiz, however often it is passed.
+        earned = idempotency_key("passed", student=student, quiz=quiz)
+        gauge.gamification.xp_earned(xp=PASSED_XP, reason="quiz passed", idempotency_key=earned)
     return {"passed": passed}
+
+
+@school.post("/courses/{course}/enrolment", status_code=204)
+async def enrol(course: str, student: Student, gauge: Tracker) -> None:
+    """Taking a course twice is taking it once."""
+    if course not in COURSES:
+        raise HTTPException(404, f"There is no course {course!r}.")
+    key = idempotency_key("enrolment", student=student, course=course)
+    gauge.learning.course_enrolled(course=course, group=course, idempotency_key=key)
 
 
 @school.get("/courses/{course}/export")

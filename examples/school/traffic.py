@@ -98,6 +98,8 @@ def visit(random: Random, name: str | None, bot: bool = False) -> Iterator[Step]
     if name is not None:
         yield Step("POST", "/login", {"student": name})
     yield Step("GET", "/courses")
+    if name is not None:
+        yield Step("POST", f"/courses/{course}/enrolment")
     for lesson in COURSES[course][: random.randint(1, 3)]:
         address = f"/courses/{course}/lessons/{lesson}"
         yield Step("GET", address)
@@ -106,6 +108,8 @@ def visit(random: Random, name: str | None, bot: bool = False) -> Iterator[Step]
     if name is not None and random.random() < 0.6:
         attempt = {"attempt": f"{random.getrandbits(64):x}", "score": min(100, round(random.gauss(68, 18)))}
         yield Step("POST", f"/quizzes/{random.choice(QUIZZES)}/attempts", attempt)
+    if name is not None:
+        yield from study(random, name, course)
     yield from (
         step
         for step, likely in (
@@ -116,6 +120,21 @@ def visit(random: Random, name: str | None, bot: bool = False) -> Iterator[Step]
         )
         if random.random() < likely
     )
+
+
+def study(random: Random, name: str, course: str) -> Iterator[Step]:
+    """What students do together, and with the coach."""
+    draft = f"/drafts/{course}-essay"
+    likely = random.random()
+    if likely < 0.1:
+        yield Step("POST", draft)
+    if likely < 0.4:
+        yield Step("POST", f"{draft}/segments")
+    if likely < 0.2:
+        yield Step("POST", f"{draft}/ring", {"to": f"{random.choice(_NAMES)}-{random.randrange(PEOPLE)}"})
+    if likely > 0.8:
+        question = {"conversation": f"{random.getrandbits(64):x}", "helpful": random.random() < 0.7}
+        yield Step("POST", "/coach/questions", question)
 
 
 def use(

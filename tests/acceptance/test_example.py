@@ -87,7 +87,7 @@ def test_progress_is_tracked_with_its_student_session_and_course(
     sign_in(browser)
     browser.post("/courses/python/lessons/loops/progress", json={"percent": 40})
     (progress,) = gauge.of("lesson.progressed")
-    assert progress.properties == {"lesson": "loops", "percent": 40}
+    assert progress.properties == {"course.id": "python", "lesson.id": "loops", "percent": 40}
     assert progress.group == "python"
     assert gauge.is_about(progress, "ada")
     cookie = browser.cookies["school_session"]
@@ -112,7 +112,47 @@ def test_a_quiz_is_passed_with_sixty_points(browser: TestClient, gauge: Recordin
         given = {"attempt": attempt, "score": score}
         answer = browser.post("/quizzes/sql-basics/attempts", json=given)
         assert answer.json() == {"passed": score >= 60}
-    assert [event.properties["passed"] for event in gauge.of("quiz.attempted")] == [False, True]
+        browser.post("/quizzes/sql-basics/attempts", json=given)  # a retry
+    attempts = [(event.properties["score"], event.key) for event in gauge.of("quiz.attempted")]
+    assert [score for score, _ in attempts] == [59, 59, 60, 60]
+    assert len({key for _, key in attempts}) == 2
+    earned = gauge.of("xp.earned")
+    assert {event.properties["xp"] for event in earned} == {50}
+    assert len({event.key for event in earned}) == 1
+
+
+def test_who_gets_the_ring_leaves_the_school_as_a_pseudonym(
+    browser: TestClient, gauge: RecordingGauge
+) -> None:
+    sign_in(browser)
+    assert browser.post("/drafts/essay").status_code == 204
+    assert browser.post("/drafts/essay/segments").status_code == 204
+    assert browser.post("/drafts/essay/ring", json={"to": "grace"}).status_code == 204
+    taken, passed = gauge.of("ring.passed")
+    assert taken.properties["to"] == gauge.recorded.keys.tenant(taken.tenant).pseudonym("actor", "ada").hex()
+    grace = gauge.recorded.keys.tenant(passed.tenant).pseudonym("actor", "grace")
+    assert passed.properties["to"] == grace.hex()
+    assert gauge.is_about(passed, "ada")
+    assert "grace" not in repr(gauge.events)
+
+
+def test_of_a_talk_with_the_coach_no_word_is_recorded(browser: TestClient, gauge: RecordingGauge) -> None:
+    sign_in(browser)
+    asked = {"conversation": "c1", "helpful": True, "question": "how do loops end?"}
+    assert browser.post("/coach/questions", json=asked).status_code == 204
+    names = [event.name for event in gauge.events if event.name != "http.request"]
+    assert names == ["conversation.started", "message.exchanged", "feedback.rated", "conversation.ended"]
+    assert "loops" not in repr(gauge.events)
+
+
+def test_taking_a_course_is_tracked_once(browser: TestClient, gauge: RecordingGauge) -> None:
+    sign_in(browser)
+    for _ in range(2):
+        assert browser.post("/courses/python/enrolment").status_code == 204
+    assert browser.post("/courses/latin/enrolment").status_code == 404
+    keys = {event.key for event in gauge.of("course.enrolled")}
+    assert len(keys) == 1
+    assert None not in keys
 
 
 def test_nothing_is_tracked_for_those_who_are_not_signed_in(

@@ -61,6 +61,7 @@ FILLING = (
     ),
     "INSERT INTO recent_actors SELECT 0, $1::int, now(), 0, $2::bytea",
     "INSERT INTO groups (tenant_id, group_id) SELECT $1, 'class' WHERE $2::bytea IS NOT NULL",
+    "INSERT INTO courses (tenant_id, course_id, parts) SELECT $1, 'course', 0 WHERE $2::bytea IS NOT NULL",
     "INSERT INTO group_members (tenant_id, group_id, actor) SELECT $1, 'class', '\\x01' || substring(sha256($2::bytea) FOR 16)",
     "INSERT INTO audit_log SELECT $1, 1, 0, 'entry', sha256($2::bytea)",
     "INSERT INTO audit_heads SELECT $1, 1, sha256($2::bytea)",

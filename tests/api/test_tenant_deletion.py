@@ -109,6 +109,7 @@ async def fill(engine: Engine) -> list[Plain]:
 FILLING = (
     "INSERT INTO access_keys (key_id, digest, tenant_id, scopes, role) SELECT substr(md5($2), 1, 12), $3::bytea, $1, '{read}', 'analyst'",
     "INSERT INTO groups (tenant_id, group_id, name) SELECT $1, 'class', $2 WHERE $3::bytea IS NOT NULL",
+    "INSERT INTO courses (tenant_id, course_id, name, parts) SELECT $1, 'course', $2, 0 WHERE $3::bytea IS NOT NULL",
     "INSERT INTO dead_letters_counted SELECT 0, $1, 'late', '2026-01-01', 0 WHERE $2 <> '' AND $3::bytea IS NOT NULL",
     "INSERT INTO group_members (tenant_id, group_id, actor) SELECT $1, 'class', '\\x01'::bytea || substring($3::bytea FOR 16) WHERE $2 <> ''",
 )

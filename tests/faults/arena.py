@@ -29,7 +29,7 @@ from tests.faults.catalogue import CATALOGUE, METRIC, TENANTS
 from tests.faults.ground import PATIENCE, Child, Ground, RedisServer, until
 from tests.faults.judge import Verdict, find, judge
 from tests.faults.ledger import Fact, Ledger, Outcome, intention, outcome
-from tests.faults.load import SHARDS, Plan, event_of
+from tests.faults.load import SHARDS, STREAMS, Plan, event_of
 from tests.faults.oracle import Witness
 
 LEASE_SECONDS = 1
@@ -282,7 +282,7 @@ class Arena:
             async def all_applied() -> bool:
                 rows = await self.connection.fetch("SELECT shard, position_ms, position_seq FROM shards")
                 at = {row["shard"]: EntryId(row["position_ms"], row["position_seq"]) for row in rows}
-                for shard in range(SHARDS):
+                for shard in range(STREAMS):
                     last = await stream.last_id(shard)
                     if last is not None and at.get(shard) != last:
                         return False
@@ -296,7 +296,7 @@ class Arena:
         """Wait until everything is applied that is in the streams now; more may come meanwhile."""
         stream = RedisStream(self.redis.url, "streamgauge", 0, SHARDS)
         try:
-            marks = [await stream.last_id(shard) for shard in range(SHARDS)]
+            marks = [await stream.last_id(shard) for shard in range(STREAMS)]
         finally:
             await stream.aclose()
 

@@ -15,4 +15,9 @@ PROBED = EventType(
 )
 CATALOGUE = WHOLE.extended(PROBED, Rollup(METRIC, NAME, value=VALUE, histogram=True))
 #: The tenants, and how far their clocks are ahead of UTC, in seconds: hours and days are theirs, and half an hour is a trap.
-TENANTS = {"red": ("UTC", 0), "blue": ("Asia/Kolkata", 19_800)}
+TENANTS = {
+    "red": ("UTC", 0),
+    "blue": ("Asia/Kolkata", 19_800),
+    "green": ("America/Caracas", -14_400),
+    "flood": ("UTC", 0),
+}

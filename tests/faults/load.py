@@ -20,11 +20,12 @@ from streamgauge.errors import ServerError
 from streamgauge.event import Event
 from streamgauge.frame import freeze
 from streamgauge.redis_stream import RedisStream
-from tests.faults.catalogue import NAME, NUMBER, TENANTS, VALUE
+from tests.faults.catalogue import NAME, NUMBER, VALUE
 from tests.faults.ledger import Fact, Outcome, intention, outcome
 from tests.faults.oracle import Witness
 
 SHARDS = 4
+STREAMS = SHARDS + 1  # and the overflow
 HOUR = 3_600_000_000
 AHEAD = 290_000_000  # just below what may be ahead of PostgreSQL's clock, in microseconds
 LARGEST = 1 << 20
@@ -50,6 +51,7 @@ class Plan:
     hours: int = 3  #: how old its events are at most
     poison: float = 0.0  #: share of events that must be refused
     forks: int = 0  #: processes it forks, all of which send
+    tenants: tuple[str, ...] = ("red", "blue")  #: whose events they are, in equal shares
     journal: str = ""  #: file in which a host notes what it has synced
     #: When a host calls its events acked: behind each flush, once they are on disk, or at its end, when all of them are sent.
     ack: Literal["flush", "durable", "close"] = "flush"
@@ -78,7 +80,7 @@ class Facts:
         at = now + self.plan.clock * 1_000_000 - self.chosen.randrange(self.plan.hours * HOUR)
         if abs(at - now - AHEAD) < 60_000_000:
             at -= 120_000_000  # nobody could say on which side of the limit it will be judged
-        tenant = self.chosen.choice(list(TENANTS))
+        tenant = self.chosen.choice(self.plan.tenants)
         return Fact(self.next, tenant, at, self.chosen.randrange(LARGEST), at > now + AHEAD)
 
 

@@ -163,6 +163,12 @@ def filled_template(stack: Stack, database_template: str) -> str:
         await connection.close()
         events = generate(1, 150)
         late = [{**event, "at": event["at"] - 30 * DAY} for event in generate(2, 8)]
+        # Of a domain that keeps rows of people, and scores.
+        for name, properties in (
+            ("lesson.progressed", {"course.id": "python", "lesson.id": "loops", "percent": 40}),
+            ("xp.earned", {"xp": 5}),
+        ):
+            events += [{**event, "name": name, "properties": properties} for event in generate(3, 20)]
         for event in [*events, *late]:
             # A tenant's rows in one stripe: a row of the table is then a row of the result.
             event["shard"] = list(ZONES).index(event["tenant"])

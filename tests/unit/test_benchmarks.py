@@ -19,7 +19,7 @@ from benchmarks.rounds import Cost, Subject
 from benchmarks.sightings import Sightings
 
 MS = 1_000_000
-RUNNABLE = ("capture", "fairness", "flood", "freshness", "ingest", "outage", "producer")
+RUNNABLE = ("capture", "fairness", "flood", "freshness", "ingest", "leaderboard", "outage", "producer")
 
 
 @pytest.mark.parametrize("name", RUNNABLE)

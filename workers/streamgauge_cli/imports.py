@@ -2,11 +2,15 @@
 
 import asyncio
 import time
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from streamgauge.errors import InputError
 from streamgauge.settings import Settings
 from streamgauge_cli import session
 
@@ -74,18 +78,161 @@ def access_log(
         log, settings, tenant=tenant, time_zone=time_zone, format=format, routes=table,
         spent=time.monotonic() - began,
     )  # fmt: skip
-    result = asyncio.run(_run(order, settings, file.name)).result
+    (delivered,) = asyncio.run(_run([order], settings, file.name))
+    result = delivered.result
     report(result, as_json=json)
     raise typer.Exit(exit_code(result))
 
 
-async def _run(order: "Order", settings: Settings, title: str) -> "Delivered":
+_TENANT = typer.Option(
+    help="Whose records they are; made when there is no such tenant. STREAMGAUGE_TENANT when left out.",
+    show_default=False,
+)
+_TIME_ZONE = typer.Option(
+    help="IANA time zone of the tenant's days, such as Europe/Berlin; UTC for a new tenant. An existing tenant keeps its own.",
+    show_default=False,
+)
+_JSON = typer.Option("--json", help="Print the result as one JSON object.")
+
+
+@imports.command("oulad")
+def oulad(
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            help="Holds studentVle.csv, and vle.csv, assessments.csv, studentAssessment.csv; gzip, too."
+        ),
+    ],
+    start: Annotated[
+        str,
+        typer.Option(help="The date of day 0, such as 2013-10-05: the dataset's days are counted from it."),
+    ],
+    tenant: Annotated[str | None, _TENANT] = None,
+    time_zone: Annotated[str | None, _TIME_ZONE] = None,
+    json: Annotated[bool, _JSON] = False,
+) -> None:
+    """Import the Open University Learning Analytics Dataset, and wait until it is in the tables.
+
+    Clicks become views of materials at noon of their day, results become submissions, and whoever appears in a course is enrolled.
+    """
+    began = time.monotonic()
+    day = _date(start)
+    settings, name = _prepared(tenant, time_zone)
+    from streamgauge_imports.learning_orders import oulad_orders
+    from streamgauge_imports.oulad_folder import find_folder
+
+    found = find_folder(folder)
+    for told in found.missing:
+        typer.echo(told, err=True)
+    orders = oulad_orders(found, settings, tenant=name, start=day, time_zone=time_zone)
+    _bring(orders, settings, folder.name, began, as_json=json)
+
+
+@imports.command("xapi")
+def xapi(
+    file: Annotated[
+        Path, typer.Argument(help="Statements: one on each line, or a JSON list of them; plain or gzip.")
+    ],
+    tenant: Annotated[str | None, _TENANT] = None,
+    time_zone: Annotated[str | None, _TIME_ZONE] = None,
+    json: Annotated[bool, _JSON] = False,
+) -> None:
+    """Import statements of the Experience API (xAPI), and wait until they are in the tables.
+
+    Statements that mean no event are counted by reason. One that another one of the file voids is left out.
+    """
+    began = time.monotonic()
+    settings, name = _prepared(tenant, time_zone)
+    from streamgauge_imports.learning_orders import xapi_order
+    from streamgauge_imports.text_files import examine_text
+
+    order = xapi_order(examine_text(file), settings, tenant=name, time_zone=time_zone)
+    _bring([order], settings, file.name, began, as_json=json)
+
+
+@imports.command("csv")
+def csv(
+    file: Annotated[Path, typer.Argument(help="A table with a header, in UTF-8; plain or gzip.")],
+    mapping: Annotated[
+        Path, typer.Option(help="What its columns mean: a JSON or TOML file, see docs/imports.md.")
+    ],
+    tenant: Annotated[str | None, _TENANT] = None,
+    time_zone: Annotated[str | None, _TIME_ZONE] = None,
+    json: Annotated[bool, _JSON] = False,
+) -> None:
+    """Import a table of events, and wait until they are in the tables.
+
+    Rows that are no event are counted by reason, and the first ones listed with their column; all others are imported.
+    """
+    began = time.monotonic()
+    settings, name = _prepared(tenant, time_zone)
+    from streamgauge.catalogue import load_catalogue
+    from streamgauge_imports.csv_mapping import load_mapping
+    from streamgauge_imports.learning_orders import csv_order
+    from streamgauge_imports.table_rows import picked
+    from streamgauge_imports.text_files import examine_text
+
+    found = load_mapping(mapping, load_catalogue(settings).event_types)
+    table = examine_text(file)
+    # Its header is looked at before a server is started for it.
+    next(picked(table.path, found.columns, found.delimiter), None)
+    order = csv_order(table, found, settings, tenant=name, time_zone=time_zone)
+    _bring([order], settings, file.name, began, as_json=json)
+
+
+def _prepared(tenant: str | None, time_zone: str | None) -> tuple[Settings, str]:
+    """The settings and the tenant's name, once they are known to be usable. Raises InputError."""
+    from streamgauge.summaries.zones import load_zone
+    from streamgauge_imports.tenants import check_name
+
+    settings = session.settings()
+    name = settings.tenant if tenant is None else tenant
+    check_name(name)
+    if time_zone is not None:
+        load_zone(time_zone)
+    return settings, name
+
+
+def _date(text: str) -> date:
+    from streamgauge.summaries.calendar import FIRST_DATE, LAST_DATE
+
+    try:
+        found = date.fromisoformat(text)
+    except ValueError:
+        found = None
+    if found is None or not FIRST_DATE <= found <= LAST_DATE:
+        raise InputError(
+            f"--start is {text[:40]!r}: give a date of 1970 to 2100, such as 2013-10-05", "start"
+        )
+    return found
+
+
+def _bring(orders: "list[Order]", settings: Settings, title: str, began: float, *, as_json: bool) -> None:
+    """Carry out orders one after another, and tell their one account."""
+    from streamgauge_cli.import_report import exit_code, report
+    from streamgauge_imports.learning_orders import together
+    from streamgauge_local.ownership import prepare_directory
+
+    prepare_directory(settings.data_dir)
+    orders[0] = replace(orders[0], spent=time.monotonic() - began)
+    delivered = asyncio.run(_run(orders, settings, title))
+    result = together([each.result for each in delivered])
+    report(result, as_json=as_json)
+    raise typer.Exit(exit_code(result))
+
+
+async def _run(orders: "Sequence[Order]", settings: Settings, title: str) -> "list[Delivered]":
     from streamgauge_imports.importing import deliver
     from streamgauge_imports.progress import progress
 
+    delivered = []
     async with session.servers(settings) as servers:
-        with progress(title, order.rows) as shown:
-            return await deliver(order, settings, servers.redis_url, servers.database_url, shown)
+        for order in orders:
+            with progress(title, order.rows) as shown:
+                delivered.append(
+                    await deliver(order, settings, servers.redis_url, servers.database_url, shown)
+                )
+    return delivered
 
 
 def _routes_text(routes: Path | None) -> str | None:

@@ -119,7 +119,9 @@ class Vocabulary:
         types: dict[str, EventType] = {}
         for each in declared:
             if types.setdefault(each.name, each) != each:
-                raise SettingsError(f"event type {each.name!r} is declared twice, and differently")
+                raise SettingsError(
+                    f"event type {each.name!r} is declared twice, and differently: give one of them another name"
+                )
         self.types = types
         self.declarations = {name: Declaration(each) for name, each in types.items()}
 

@@ -49,18 +49,17 @@ WHERE tenant_id = $1 AND board = $2 AND timeframe = $3 AND bucket = to_timestamp
 GROUP BY level HAVING sum(participants) <> 0
 
 -- ahead: how many are before an actor ($6 with score $5) whose scores are at most $7
-SELECT count(*) FROM board_scores
-WHERE tenant_id = $1 AND board = $2 AND timeframe = $3 AND bucket = to_timestamp($4::bigint)
-  AND score <= $7 AND (score > $5 OR (score = $5 AND actor < $6))
+SELECT (SELECT count(*) FROM board_scores WHERE tenant_id = $1 AND board = $2 AND timeframe = $3 AND bucket = to_timestamp($4::bigint) AND score > $5 AND score <= $7)
+     + (SELECT count(*) FROM board_scores WHERE tenant_id = $1 AND board = $2 AND timeframe = $3 AND bucket = to_timestamp($4::bigint) AND score = $5 AND actor < $6)
 
--- above: the nearest before an actor ($6 with score $5), the nearest first
-SELECT actor, score FROM board_scores
-WHERE tenant_id = $1 AND board = $2 AND timeframe = $3 AND bucket = to_timestamp($4::bigint)
-  AND score >= $5 AND (score > $5 OR actor < $6)
+-- above: the nearest before an actor ($6 with score $5), the nearest first; in two parts, so that each is a stretch of the index
+(SELECT actor, score FROM board_scores WHERE tenant_id = $1 AND board = $2 AND timeframe = $3 AND bucket = to_timestamp($4::bigint) AND score = $5 AND actor < $6 ORDER BY actor DESC LIMIT $7)
+UNION ALL
+(SELECT actor, score FROM board_scores WHERE tenant_id = $1 AND board = $2 AND timeframe = $3 AND bucket = to_timestamp($4::bigint) AND score > $5 ORDER BY score, actor DESC LIMIT $7)
 ORDER BY score, actor DESC LIMIT $7
 
 -- below: the nearest behind an actor, the nearest first
-SELECT actor, score FROM board_scores
-WHERE tenant_id = $1 AND board = $2 AND timeframe = $3 AND bucket = to_timestamp($4::bigint)
-  AND score <= $5 AND (score < $5 OR actor > $6)
+(SELECT actor, score FROM board_scores WHERE tenant_id = $1 AND board = $2 AND timeframe = $3 AND bucket = to_timestamp($4::bigint) AND score = $5 AND actor > $6 ORDER BY actor LIMIT $7)
+UNION ALL
+(SELECT actor, score FROM board_scores WHERE tenant_id = $1 AND board = $2 AND timeframe = $3 AND bucket = to_timestamp($4::bigint) AND score < $5 ORDER BY score DESC, actor LIMIT $7)
 ORDER BY score DESC, actor LIMIT $7

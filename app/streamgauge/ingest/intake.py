@@ -82,9 +82,11 @@ class Intake:
     def _event(self, caller: Caller, item: Item) -> Event:
         keys = self._keyring.tenant(caller.tenant)
         session = None if item.session is None else keys.pseudonym("session", item.session).hex()
-        key = None if item.key is None else keys.event_id(item.name, item.key, caller.actor, item.session)
+        about = caller.actor if item.actor is None else item.actor
+        key = None if item.key is None else keys.event_id(item.name, item.key, about, item.session)
+        actor = caller.actor if item.actor is None else keys.pseudonym("actor", item.actor)
         return Event(
-            item.name, item.occurred_at, caller.tenant, caller.actor, session, item.group, None, caller.source,
+            item.name, item.occurred_at, caller.tenant, actor, session, item.group, None, caller.source,
             with_pseudonyms(item.properties, partial(keys.pseudonym, "actor")), key,
         )  # fmt: skip
 

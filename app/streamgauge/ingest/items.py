@@ -37,6 +37,8 @@ class Item:
     session: str | None
     group: str | None
     key: str | None
+    #: Whom it is about, as their host knows them; None: whom the credential is about.
+    actor: str | None = None
 
 
 class RejectedError(Exception):
