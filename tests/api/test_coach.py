@@ -57,8 +57,13 @@ TOLD = [
     message(800, CY, "small", 5, 10_000, 10_000),
     message(1, CY, "york's own", 77, 1, 1, "york"),
     event("conversation.started", 1, CY, "york"),
+    event("xp.earned", 1, CY, xp=5),
 ]  # fmt: skip
-BERLIN = [each for each in TOLD if each["tenant"] == "berlin" and each["at"] > NOW - 700 * HOUR]
+BERLIN = [
+    each
+    for each in TOLD
+    if each["tenant"] == "berlin" and each["at"] > NOW - 700 * HOUR and each["name"] in EVENT_NAMES
+]
 
 
 @pytest.fixture

@@ -112,6 +112,7 @@ async def test_an_admin_is_told_of_the_tenant_and_an_owner_of_the_installation(a
     assert (whole["drops"]["dead_lettered"], whole["drops"]["rejected"]) == ({"late": 1}, {})
     hour = [whole["throughput"][each] for each in ("hour_start", "hour_end")]
     start, end = [datetime.fromisoformat(each).timestamp() * 1_000_000 for each in hour]
+    assert end <= time.time() * 1_000_000 < end + 3_600_000_000
     last = [each for each in sent if each["tenant"] == "berlin" and start <= each["at"] < end]
     assert (whole["throughput"]["events"], end - start) == (len(last), 3_600_000_000)
     assert (await metrics(api, keys["berlin"], "?hours=168"))["tenant"]["requests"] == 6

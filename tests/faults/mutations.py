@@ -93,6 +93,13 @@ MUTATIONS = (
         "        pass\n",
         ("F26",),
     ),
+    Mutation(
+        "quota",
+        "app/streamgauge/capture/outbox.py",
+        "            if shares.take(event.tenant):\n",
+        "            if shares.take(event.tenant) or event:\n",
+        ("F27",),
+    ),
 )
 
 

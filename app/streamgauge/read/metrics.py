@@ -9,10 +9,12 @@ from fractions import Fraction
 from typing import Literal
 
 from streamgauge.catalogue import EVENTS
+from streamgauge.domains.coach.declarations import ENDINGS, INPUT_TOKENS, MESSAGES, OUTPUT_TOKENS, RATINGS
 from streamgauge.domains.web.declarations import (
     BOT_DURATION_METRIC,
     BYTES,
     DURATION_METRIC,
+    EXCEPTIONS,
     REQUEST_BYTES,
     REQUESTS,
 )
@@ -21,7 +23,9 @@ Measure = Literal[
     "count", "error_count", "error_rate", "success_rate", "distinct", "daily_distinct", "total", "total_average", "average", "minimum", "maximum",
     "quantile",
 ]  # fmt: skip
-Unit = Literal["requests", "events", "visitors", "actors", "fraction", "bytes", "ms"]
+Unit = Literal[
+    "requests", "events", "visitors", "actors", "fraction", "bytes", "ms", "messages", "conversations", "ratings", "tokens", "points",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +58,13 @@ def _event_quantile(percent: int) -> Metric:
     return Metric(
         f"p{percent}_event_duration", EVENTS.metric, "quantile", "ms",
         f"{percent} % of the events that have a duration took no longer", Fraction(percent, 100),
+    )  # fmt: skip
+
+
+def _latency_quantile(percent: int) -> Metric:
+    return Metric(
+        f"p{percent}_coach_latency", MESSAGES.metric, "quantile", "ms",
+        f"{percent} % of the assistant's answers took no longer", Fraction(percent, 100),
     )  # fmt: skip
 
 
@@ -95,6 +106,18 @@ _DECLARED = (
     Metric("bot_errors", BOT_DURATION_METRIC, "error_count", "requests", "of these, answered with a status of 500 or more"),
     Metric("bot_bytes", BOT_DURATION_METRIC, "total", "bytes", "bytes of the responses' bodies sent to known bots"),
     Metric("avg_bot_duration", BOT_DURATION_METRIC, "average", "ms", "mean time to the last byte of bots' requests"),
+    Metric("exceptions", EXCEPTIONS.metric, "count", "requests", "requests that an exception ended, by its class"),
+    Metric("coach_messages", MESSAGES.metric, "count", "messages", "messages exchanged with the assistant"),
+    *(_latency_quantile(percent) for percent in (50, 95, 99)),
+    Metric(
+        "coach_input_tokens", MESSAGES.metric, "total", "tokens", "tokens put into models", place=MESSAGES.totals.index(INPUT_TOKENS)
+    ),
+    Metric(
+        "coach_output_tokens", MESSAGES.metric, "total", "tokens", "tokens that came out", place=MESSAGES.totals.index(OUTPUT_TOKENS)
+    ),
+    Metric("coach_endings", ENDINGS.metric, "count", "conversations", "conversations that ended"),
+    Metric("coach_ratings", RATINGS.metric, "count", "ratings", "ratings of the assistant"),
+    Metric("avg_coach_rating", RATINGS.metric, "average", "points", "mean rating, from 1 to 5"),
 )  # fmt: skip
 
 METRICS: Mapping[str, Metric] = {metric.name: metric for metric in _DECLARED}

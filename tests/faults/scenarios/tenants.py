@@ -53,7 +53,7 @@ async def _flood(arena: Arena) -> Window:
     """A host of the tenant that floods, from its start until everything it sent is applied."""
     begin = time.time() * 1000
     host = arena.load(
-        by="gauge", ack="close", pause=0.08, size=400, batches=arena.pick(50, 100), tenants=(FLOOD,),
+        by="gauge", ack="close", pause=0.08, size=480, batches=arena.pick(50, 100), tenants=(FLOOD,),
         environment=QUOTA,
     )  # fmt: skip
     assert await host.ended(120.0) == 0, f"the flood failed: {host.process.output(5)}"
@@ -69,6 +69,8 @@ def _compare(arena: Arena, found: list[Passage], alone: list[Window], floods: li
         arena.troubles.append(f"{others} events of tenants within their quota were in the overflow")
     sent = [[each.appended for each in within(above, [flood])] for flood in floods]
     flooding = [(min(moments) + WARM_UP, max(moments)) for moments in sent if moments]
+    if not flooding:
+        return
     ordinary = [each for each in found if FLOOD not in each.tenants]
     before, beside = within(ordinary, alone), within(ordinary, flooding)
     if min(len(before), len(beside)) < 2:

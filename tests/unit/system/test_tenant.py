@@ -125,7 +125,7 @@ def test_what_was_not_counted_is_told_by_its_reason() -> None:
 
 def test_without_a_summary_of_exceptions_their_types_are_not_known_instead_of_none() -> None:
     plain = Catalogue(
-        CATALOGUE.event_types, tuple(each for each in CATALOGUE.rollups if "exceptions" not in each.metric)
+        CATALOGUE.event_types, tuple(each for each in CATALOGUE.rollups if "exception" not in each.metric)
     )
     assert told([request("/", **{"error.type": "KeyError"})], 1, "UTC", catalogue=plain).errors.types is None
     assert told([], 1, "UTC").errors.types == ()

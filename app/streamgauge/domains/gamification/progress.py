@@ -21,7 +21,7 @@ class DayXp:
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class GamificationProgress:
     """One person's points (XP), from `xp.earned` and `learning_session.ended`.
 
     `xp`: of all time, up to the end of today where the tenant is; `level` is of these. `trend`: by local day, the oldest first, today
@@ -46,7 +46,7 @@ async def progress(
     curve: Curve = CURVE,
     achievements: Sequence[Achievement] = ACHIEVEMENTS,
     freezes: Freezes = FREEZES,
-) -> Progress:
+) -> GamificationProgress:
     """What one actor has come to.
 
     Args:
@@ -68,7 +68,7 @@ async def progress(
     }
     active = {step: firsts[step.day] for step in steps(firsts, calendar, freezes)}
     xp = sum(earned.values())
-    return Progress(
+    return GamificationProgress(
         actor.hex(),
         xp,
         curve.level_of(xp),

@@ -8,7 +8,7 @@ from fastapi.responses import Response
 from streamgauge.domains.gamification import leaderboard as boards
 from streamgauge.domains.gamification.declarations import BOARD
 from streamgauge.domains.gamification.leaderboard import Leaderboard
-from streamgauge.domains.gamification.progress import Progress, progress
+from streamgauge.domains.gamification.progress import GamificationProgress, progress
 from streamgauge.domains.gamification.supportive import (
     SupportiveLeaderboard,
     checked_limit,
@@ -79,7 +79,7 @@ _LEADERBOARD: Final[dict[str, Any]] = {
 @router.get(
     "/progress",
     summary="Somebody's points, level, achievements and streak",
-    response_model=Progress,
+    response_model=GamificationProgress,
     responses={**answers(_PROGRESS), **NOT_THERE},
 )
 async def progress_of(entrance: Enter, actor: ActorParameter = None, days: DaysParameter = 30) -> Response:

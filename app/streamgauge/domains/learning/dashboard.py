@@ -52,7 +52,7 @@ class Completion:
 
 
 @dataclass(frozen=True, slots=True)
-class Dashboard:
+class LearningDashboard:
     """Whole local days of the tenant's time zone from `first` to today, `last`, both included; every figure is of events within them.
 
     `active_users`: different actors of any learning event; `activities`: these events. `completion`: of lessons whose last event is
@@ -75,7 +75,7 @@ class Dashboard:
     left_out: tuple[str, ...]
 
 
-EXAMPLE: Final = Dashboard(
+EXAMPLE: Final = LearningDashboard(
     "week", date(2026, 11, 15), date(2026, 11, 21), "5b", 24, 131, LessonsIn(19, 12, 81.579), 73.5, (Performer(ACTOR, "Ada L.", 90),),
     (Completion(ACTOR, "Ada L.", "biology-7", "cells", "2026-11-21T09:41:00Z"),), (),
 )  # fmt: skip
@@ -134,10 +134,10 @@ def _completed(lessons: Rows, span: Span) -> tuple[tuple[TallyKey, State], ...]:
 
 def dashboard(
     reading: Reading, range: Range, calendar: Calendar, names: Mapping[bytes, str], group: str | None = None
-) -> Dashboard:
+) -> LearningDashboard:
     """The report. `names`: of `reading.actors`."""
     lessons, attempts, best, completed = reading.lessons, reading.attempts, reading.best, reading.completed
-    return Dashboard(
+    return LearningDashboard(
         range,
         calendar.date_of(reading.span.since),
         calendar.date_of(reading.span.until - 1),

@@ -15,11 +15,11 @@ from streamgauge.domains.learning import progress as progresses
 from streamgauge.domains.learning import students as learners
 from streamgauge.domains.learning import summary as summaries
 from streamgauge.domains.learning.courses import LONGEST_ID, load_courses
-from streamgauge.domains.learning.dashboard import Dashboard, Range, read_dashboard
+from streamgauge.domains.learning.dashboard import LearningDashboard, Range, read_dashboard
 from streamgauge.domains.learning.mastery import Mastery
 from streamgauge.domains.learning.progress import About, ProgressReport, progress_report, read_progress
 from streamgauge.domains.learning.students import Students, read_students, students_report
-from streamgauge.domains.learning.summary import Summary, dates_of
+from streamgauge.domains.learning.summary import LearningSummary, dates_of
 from streamgauge.entities.standings import Rank
 from streamgauge.entities.view import ActorParameter, Enter, GroupParameter, LimitParameter, View
 from streamgauge.errors import InputError
@@ -162,7 +162,7 @@ async def students(
 @router.get(
     "/dashboard",
     summary="Learning at a glance",
-    response_model=Dashboard,
+    response_model=LearningDashboard,
     responses=_documented(dashboards.EXAMPLE),
 )
 async def dashboard(
@@ -186,7 +186,7 @@ async def dashboard(
 @router.get(
     "/summary",
     summary="What learners did from one date to another",
-    response_model=Summary,
+    response_model=LearningSummary,
     responses=_documented(summaries.EXAMPLE),
 )
 async def summary(

@@ -56,7 +56,7 @@ class LessonsIn:
 
 
 @dataclass(frozen=True, slots=True)
-class Summary:
+class LearningSummary:
     """Whole local days of the tenant's time zone, `first` and `last` included; every figure is of events at a time within them.
 
     `active_users`: different actors of any learning event; `activities`: these events. `enrolments`, `materials_completed`,
@@ -86,7 +86,7 @@ class Summary:
     left_out: tuple[str, ...]
 
 
-EXAMPLE: Final = Summary(
+EXAMPLE: Final = LearningSummary(
     date(2026, 11, 1), date(2026, 11, 30), "5b", 28, 512, 3, 96, 151_200.0, 4_310, 240, 61, 88, LessonsIn(54, 31, 78.426), 22, 71.25, 9,
     Assignments(8, 8, 7, 82.5), (),
 )  # fmt: skip
@@ -99,7 +99,7 @@ async def summary(
     last: date,
     calendar: Calendar,
     group: str | None = None,
-) -> Summary:
+) -> LearningSummary:
     """What those of the tallies did from one date to another.
 
     Args:
@@ -119,7 +119,7 @@ async def summary(
         return done.get(Group(None, None, (name,)), _NOTHING)
 
     ended, viewed = of(SESSION_ENDED.name), of(MATERIAL_VIEWED.name)
-    return Summary(
+    return LearningSummary(
         first=first,
         last=last,
         group=group,

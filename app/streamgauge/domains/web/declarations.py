@@ -60,5 +60,10 @@ BOT_REQUESTS = Rollup(
     actors=False,
 )  # fmt: skip
 
+# Only requests that an exception ended have rows here.
+EXCEPTIONS = Rollup(
+    "http.server.exception", REQUEST.name, (Dimension(ERROR_TYPE, required=True),), ((ERROR_TYPE,),), actors=False
+)  # fmt: skip
+
 EVENT_TYPES = (REQUEST, BOT_REQUEST)
-ROLLUPS = (REQUESTS, BOT_REQUESTS)
+ROLLUPS = (REQUESTS, BOT_REQUESTS, EXCEPTIONS)

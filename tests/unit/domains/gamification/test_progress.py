@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from streamgauge.catalogue import CATALOGUE
 from streamgauge.domains.gamification import declarations
 from streamgauge.domains.gamification.levels import Level
-from streamgauge.domains.gamification.progress import DayXp, Progress, progress
+from streamgauge.domains.gamification.progress import DayXp, GamificationProgress, progress
 from streamgauge.event import Event
 from streamgauge.testing import recording_gauge
 from tests.unit.domains.gamification.deeds import (
@@ -34,7 +34,7 @@ NOW = START // 1_000_000 + 9 * 86_400
 
 def of(
     events: Sequence[Event], actor: bytes, zone: str = "UTC", days: int = 5, seed: int | None = None
-) -> Progress:
+) -> GamificationProgress:
     rows = folded(events, zone, seed=seed)
     return asyncio.run(progress(rows.of([actor]), actor, days, rows.calendar, NOW))
 

@@ -16,7 +16,7 @@ from streamgauge.domains.learning.dashboard import (
     MOST_PERFORMERS,
     RANGES,
     Completion,
-    Dashboard,
+    LearningDashboard,
     Range,
     dashboard,
     read_dashboard,
@@ -50,7 +50,7 @@ def shown(
     people: Collection[bytes] | None = None,
     zone: str = "UTC",
     seed: int | None = None,
-) -> Dashboard:
+) -> LearningDashboard:
     rows = folded(events, zone, seed=seed)
     reading = asyncio.run(read_dashboard(rows.of(people), span_of(rows.calendar, RANGES[range])))
     names = {actor: f"user {actor[1]}" for actor in reading.actors}

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 
 from streamgauge.domains.learning.courses import Assignment, Course
 from streamgauge.domains.learning.declarations import ATTEMPTS, LESSONS, SUBMISSIONS
-from streamgauge.domains.learning.summary import LessonsIn, Summary, dates_of, summary
+from streamgauge.domains.learning.summary import LearningSummary, LessonsIn, dates_of, summary
 from streamgauge.entities.tallies import EVER, MemoryTallies, Span
 from streamgauge.errors import InputError
 from streamgauge.event import Event
@@ -45,7 +45,7 @@ def told(
     zone: str = "UTC",
     seed: int | None = None,
     courses: Mapping[str, Course] | None = None,
-) -> Summary:
+) -> LearningSummary:
     rows = folded(events, zone, seed=seed)
     return asyncio.run(summary(rows.of(people), courses or {}, first, last, rows.calendar))
 
@@ -127,7 +127,7 @@ def test_days_add_up_to_the_whole(seed: int) -> None:
     events = some_events(seed, 40, days=4)
     rows = folded(events, "America/New_York")
 
-    def of_days(first: date, last: date) -> Summary:
+    def of_days(first: date, last: date) -> LearningSummary:
         return asyncio.run(summary(rows.tallies, {}, first, last, rows.calendar))
 
     days = [TODAY + timedelta(each) for each in range(-6, 4)]
