@@ -278,6 +278,11 @@ class Settings:
         doc="Which claims hold actor, tenant, role and groups; a dot goes into an object: role=realm_access.role. "
         "A name with :// is taken as it stands.",
     )
+    coach_prices: str = _setting(
+        "",
+        "STREAMGAUGE_COACH_PRICES",
+        doc="What models of your assistant cost, as JSON (docs/domains.md); empty: their cost is not known.",
+    )
     directory_url: str = _setting(
         "",
         "STREAMGAUGE_DIRECTORY_URL",

@@ -1,6 +1,5 @@
 """`/api/v1/coach/…`."""
 
-import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -11,7 +10,7 @@ from fastapi.responses import Response
 from streamgauge.domains.coach import examples
 from streamgauge.domains.coach.overview import CoachOverview
 from streamgauge.domains.coach.overview import overview as overview_of
-from streamgauge.domains.coach.prices import Prices
+from streamgauge.domains.coach.prices import VARIABLE, Prices
 from streamgauge.domains.coach.questions import last_days, questions
 from streamgauge.people.documented import Days, answers
 from streamgauge.read.api.asking import AskAsOf, Sight
@@ -21,7 +20,7 @@ from streamgauge.read.problem_document import PROBLEMS
 @asynccontextmanager
 async def _prices(app: FastAPI) -> AsyncIterator[None]:
     # When the server starts: prices that cannot be read stop it, instead of every request.
-    app.state.coach_prices = Prices.from_environ(os.environ)
+    app.state.coach_prices = Prices.from_environ({VARIABLE: app.state.settings.coach_prices})
     yield
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from streamgauge.domains.coach.prices import EXAMPLE, MOST_PRICE, Price, Prices
 from streamgauge.domains.coach.routes import router
 from streamgauge.errors import SettingsError
+from streamgauge.settings import Settings
 
 amounts = st.integers(0, 10**12)
 
@@ -83,13 +84,13 @@ def test_a_mistake_names_the_setting_what_is_wrong_and_how_it_is_done(given: Any
     assert len(str(caught.value)) < 600
 
 
-async def test_a_server_starts_with_its_prices_or_not_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_server_starts_with_its_prices_or_not_at_all() -> None:
     app = FastAPI()
     app.include_router(router)
-    monkeypatch.setenv("STREAMGAUGE_COACH_PRICES", EXAMPLE)
+    app.state.settings = Settings.from_environ({"STREAMGAUGE_COACH_PRICES": EXAMPLE})
     async with app.router.lifespan_context(app):
         assert app.state.coach_prices == Prices.parse(EXAMPLE)
-    monkeypatch.setenv("STREAMGAUGE_COACH_PRICES", "2.50")
+    app.state.settings = Settings(coach_prices="2.50")
     with pytest.raises(SettingsError, match="STREAMGAUGE_COACH_PRICES"):
         async with app.router.lifespan_context(app):
             pass
