@@ -2,8 +2,10 @@
 
 import random
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
+
+import numpy as np
 
 from streamgauge.catalogue import CATALOGUE
 from streamgauge.entities.standings import Frame, MemoryStandings
@@ -57,11 +59,13 @@ def folded(
     states: dict[TallyKey, State] = {}
     scores: dict[Place, int] = {}
     for first, end in pairwise(edges):
-        for number in numbers[first:end]:
-            # Located one by one: an event without a key is the same event wherever it is read.
-            table = thaw(freeze([chosen[number]])).located(b"l" * 16, number)
-            add_states(states, tally(table, [scope], catalogue.tallies))
-            add_scores(scores, score(table, [scope], catalogue.boards))
+        if first == end:
+            continue
+        table = thaw(freeze([chosen[number] for number in numbers[first:end]])).located(b"l" * 16, 0)
+        # An event without a key is the same event wherever it is read.
+        table = replace(table, number=np.array(numbers[first:end], np.int64))
+        add_states(states, tally(table, [scope], catalogue.tallies))
+        add_scores(scores, score(table, [scope], catalogue.boards))
     frames: dict[Frame, dict[bytes, int]] = {}
     for place, points in scores.items():
         frames.setdefault(Frame(place.board, place.timeframe, place.bucket), {})[place.actor] = points
