@@ -35,7 +35,7 @@ SHARDS = 4
 SALTED = 1 << 31
 #: A dimension's property -> the request's field.
 FIELDS = {
-    "http.route": "route", "http.request.method": "method", "http.response.status_code": "status", "url.path": "path",
+    "http.route": "route", "http.request.method": "method", "http.response.status_code": "status", "url.path": "path", "error.type": "error",
     "event.name": "name",
 }  # fmt: skip
 
@@ -54,6 +54,7 @@ class Request:
     actor: int | None = None
     shard: int = 0
     name: str = "http.request"
+    error: str | None = None
 
     def local(self, grain: str) -> datetime:
         """The local start of its hour or day."""
