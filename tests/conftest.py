@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import os
 import tempfile
 from collections.abc import AsyncIterator, Iterable, Iterator
 from pathlib import Path
@@ -17,9 +18,10 @@ from streamgauge.database import Connection
 from streamgauge_local.stack import Stack
 from streamgauge_migrations import migrate
 
-# How long one example takes says more about the machine than about the code.
-settings.register_profile("streamgauge", parent=settings(), deadline=None)
-settings.load_profile("streamgauge")
+# How long one example takes says more about the machine than about the code. Before a release: STREAMGAUGE_TESTS_FULL=1.
+settings.register_profile("streamgauge", parent=settings(), deadline=None, max_examples=50)
+settings.register_profile("streamgauge-full", parent=settings(), deadline=None, max_examples=1_000)
+settings.load_profile("streamgauge-full" if os.environ.get("STREAMGAUGE_TESTS_FULL") else "streamgauge")
 
 # Every new connection asks the server about each type of array it meets, in a query over the whole catalogue: a quarter of the time
 # of tests that open a dozen connections each. PostgreSQL's own types are the same in all databases, and are asked for once here.

@@ -140,12 +140,12 @@ async def test_a_tally_declared_later_is_filled_from_the_log(redis_url: str, dat
 async def test_a_number_that_no_state_can_hold_is_rejected_by_its_reason(
     redis_url: str, database_url: str
 ) -> None:
-    xp = EventType("xp.earned", "what was earned", {"amount": Property(int, "points")})
-    own = CATALOGUE.extended(xp, Tally("xp", ("xp.earned",), (ACTOR,), sums=("amount",)))
+    xp = EventType("coins.earned", "what was earned", {"amount": Property(int, "points")})
+    own = CATALOGUE.extended(xp, Tally("coins", ("coins.earned",), (ACTOR,), sums=("amount",)))
     at = generate(46, 1)[0]["at"]
     events = [
         {
-            "name": "xp.earned",
+            "name": "coins.earned",
             "at": at,
             "tenant": "delhi",
             "actor": b"\1" * 17,

@@ -35,10 +35,12 @@ DAY = date(2026, 10, 1)
 LANE = b"l" * 16
 
 
-def row_of(payload: bytes, n: int, outcomes: bytes | None = None, first: int = 0) -> dict[str, Any]:
+def row_of(
+    payload: bytes, n: int, outcomes: bytes | None = None, first: int = 0, lane: bytes = LANE
+) -> dict[str, Any]:
     """A row of the event log."""
     return {
-        "applied_day": DAY, "shard": 3, "applied_at": datetime(2026, 10, 1, 4, 5, 6, 789, UTC), "lane": LANE, "first": first, "n": n,
+        "applied_day": DAY, "shard": 3, "applied_at": datetime(2026, 10, 1, 4, 5, 6, 789, UTC), "lane": lane, "first": first, "n": n,
         "tenants": [1, 2], "outcomes": outcomes, "digest": digest(payload, outcomes), "payload": zstandard.compress(payload),
     }  # fmt: skip
 
@@ -58,6 +60,17 @@ def test_every_entry_comes_back_as_it_was(tmp_path: Path, batches: list[list[Eve
     found = [row for page in entries_of(tmp_path / "a.parquet") for row in page]
     assert found == rows
     assert sum(tally_of(tmp_path / "a.parquet").values()) == sum(len(batch) for batch in batches)
+
+
+@pytest.mark.parametrize("lane", [b"l" * 15 + b"\0", b"l" + bytes(15), bytes(16), b"\0" * 15 + b"l"])
+def test_nulls_of_a_lane_are_kept(tmp_path: Path, lane: bytes) -> None:
+    event = Event("a.b", 1_790_000_000_000_000, "york", actor=b"\1" + bytes(16), key=b"k" * 15 + b"\0")
+    rows = [row_of(freeze([event, event]), 2, bytes([APPLIED, APPLIED]), lane=lane)]
+    write(tmp_path / "a.parquet", *rows)
+    assert [row for page in entries_of(tmp_path / "a.parquet") for row in page] == rows
+    with duckdb.connect() as connection:
+        connection.execute(f"SELECT DISTINCT lane, actor, event_id FROM '{tmp_path}/a.parquet'")
+        assert connection.fetchall() == [(lane, event.actor, event.key)]
 
 
 def test_any_program_reads_events_with_their_outcomes(tmp_path: Path) -> None:

@@ -58,7 +58,8 @@ def of_entry(row: Row, table: Table, outcomes: Outcomes) -> dict[str, npt.NDArra
         "day": np.full(n, (row["applied_day"] - FIRST_DAY).days),
         "shard": np.full(n, row["shard"]),
         "applied_at": np.full(n, applied_at),
-        "lane": np.full(n, row["lane"], object),
+        # Not numpy's `full`: that takes bytes for a text of fixed width, and NULs at its end for padding.
+        "lane": objects([row["lane"]] * n),
         "number": np.arange(row["first"], row["first"] + n),
         "first": np.full(n, row["first"]),
         "n": np.full(n, n),
