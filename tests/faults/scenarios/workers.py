@@ -93,7 +93,7 @@ async def f5(arena: Arena) -> Row:
         await asyncio.sleep(LEASE_SECONDS)
         await _replaced(arena, tokens, second)
         first.process.send(signal.SIGCONT)
-        await _fenced(arena, first, port, inside)
+        await _fenced(arena, first, port)
         await first.kill()
     return await arena.finish(second)
 
@@ -126,15 +126,15 @@ def _state(worker: Child) -> str:
         return file.read().rpartition(") ")[2][0]
 
 
-async def _fenced(arena: Arena, worker: Child, port: int, inside: bool) -> None:
-    """Wait until a worker's commit was refused; one that was inside a transaction may have lost its connection instead."""
+async def _fenced(arena: Arena, worker: Child, port: int) -> None:
+    """Wait until a worker's commit was refused; one with a shard inside a transaction may have lost its connection instead."""
 
     async def refused() -> bool:
         text = (await asyncio.to_thread(fetch, port, "/metrics")).text
         families = text_string_to_metric_families(text)
         found = {sample.name: sample.value for family in families for sample in family.samples}
-        return found.get("streamgauge_transactions_fenced_total", 0) > 0 or (
-            inside and worker.said("shard read again") > 0
+        return (
+            found.get("streamgauge_transactions_fenced_total", 0) > 0 or worker.said("shard read again") > 0
         )
 
     arena.fired["resumed"] += 1
